@@ -1,0 +1,61 @@
+"""burnish: fine-tuning that can be trusted.
+
+What is listed in ``__all__`` is the public surface. Each name is imported when it is first used, so
+that ``import burnish`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from burnish.config import RunConfig, load_config
+    from burnish.data import Conversation, Message, read
+    from burnish.diagnose import diagnose
+    from burnish.errors import BurnishError
+    from burnish.generate import generate
+    from burnish.model.load import load_model
+    from burnish.recipes.sft import sft
+    from burnish.template import ChatTemplate, Turn
+    from burnish.tokens import Example, encode
+
+_HOMES = {
+    "BurnishError": "errors",
+    "ChatTemplate": "template",
+    "Conversation": "data",
+    "Example": "tokens",
+    "Message": "data",
+    "RunConfig": "config",
+    "Turn": "template",
+    "diagnose": "diagnose",
+    "encode": "tokens",
+    "generate": "generate",
+    "load_config": "config",
+    "load_model": "model.load",
+    "read": "data",
+    "sft": "recipes.sft",
+}
+
+__all__ = [
+    "BurnishError",
+    "ChatTemplate",
+    "Conversation",
+    "Example",
+    "Message",
+    "RunConfig",
+    "Turn",
+    "diagnose",
+    "encode",
+    "generate",
+    "load_config",
+    "load_model",
+    "read",
+    "sft",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'burnish' has no attribute {name!r}")
+    return getattr(import_module(f"burnish.{_HOMES[name]}"), name)

@@ -1,0 +1,51 @@
+"""burnish generate"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def generate(
+    model: Annotated[str, typer.Argument(help="A run folder, a model folder, a Hub id, or pebble.")],
+    prompt: Annotated[str | None, typer.Argument(help="A prompt; without one, prompts come from --data.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A .jsonl of messages rows: each is answered after its last user turn.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="Ask the base that a run started from.")] = False,
+    system: Annotated[str | None, typer.Option(help="A system prompt for PROMPT.")] = None,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut off.")] = 256,
+) -> None:
+    """Answer one prompt as text, or a file of prompts as JSON lines."""
+    from burnish.data import Message, read
+    from burnish.errors import ConfigError
+    from burnish.generate import Sampling, answer_all, open_model
+
+    if (prompt is None) == (data is None):
+        raise ConfigError("give either a prompt or --data", fix='burnish generate runs/quickstart "Hello"')
+    if prompt is not None:
+        first = [Message("system", system)] if system else []
+        asked = [(*first, Message("user", prompt))]
+    else:
+        assert data is not None
+        asked = [conversation.asked for conversation in read(data)]
+    opened, template = open_model(model, base=base)
+    sampling = Sampling(temperature, top_p, seed, max_new_tokens)
+    answers = answer_all(opened, template, asked, sampling)
+    for messages, answer in zip(asked, answers, strict=True):
+        if prompt is not None:
+            sys.stdout.write(answer.text + "\n")
+        else:
+            row = {
+                "messages": [message.as_dict() for message in messages],
+                "answer": answer.text,
+                "stopped": answer.stopped,
+            }
+            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -1,0 +1,55 @@
+"""The program ``burnish``: finds the verb, and turns what goes wrong into words and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from burnish.cli import chat, generate, pretrain, quickstart, report, train
+from burnish.errors import BurnishError
+
+app = typer.Typer(
+    name="burnish",
+    help="Fine-tuning that can be trusted: turn a base language model into an assistant, and see the proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for verb in (quickstart.quickstart, train.train, chat.chat, generate.generate, report.report, pretrain.pretrain):
+    app.command()(verb)
+
+
+@app.callback(invoke_without_command=True)
+def options(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("burnish"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 a mistake that the message explains, 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except BurnishError as error:
+        _explain(error)
+        sys.exit(1)
+    except KeyboardInterrupt as interrupt:
+        run, step = getattr(interrupt, "run", None), getattr(interrupt, "step", None)
+        if run:
+            sys.stderr.write(f"\nStopped after step {step}; everything until then is saved.\n")
+            sys.stderr.write(f"Go on with: burnish train --resume {run}\n")
+        else:
+            sys.stderr.write("\nInterrupted.\n")
+        sys.exit(130)
+
+
+def _explain(error: BurnishError) -> None:
+    sys.stderr.write(f"error: {error.what}\n")
+    if error.why:
+        sys.stderr.write(f"  why: {error.why}\n")
+    if error.fix:
+        sys.stderr.write(f"  fix: {error.fix}\n")

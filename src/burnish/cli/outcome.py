@@ -1,0 +1,76 @@
+"""What a finished run shows in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from burnish.run_folder import RunFolder, read_json, read_lines
+
+FIGURES = (
+    ("held_out_accuracy", "held-out questions answered", "share"),
+    ("cloze_accuracy", "facts known (cloze)", "share"),
+    ("prose_loss", "loss on held-out prose", "nats"),
+    ("held_out_loss", "loss on held-out answers", "nats"),
+    ("stopped_share", "sample answers that stop", "share"),
+)
+SHOWN = 8
+"""Answers shown side by side."""
+
+
+def show_outcome(run: RunFolder, console: Console) -> None:
+    """Base and tuned side by side: their answers, then their figures; then where to go on."""
+    figures = read_json(run.evaluation)
+    console.print()
+    console.print(_answers(run))
+    console.print(_figures(figures["base"], figures["tuned"]))
+    seconds = read_json(run.provenance)["seconds"]
+    console.print(f"\nDone in {seconds:.0f} s. Look:  {run.report}", markup=False, soft_wrap=True)
+    console.print(f"Talk to it:  burnish chat {run.path}", markup=False, soft_wrap=True)
+
+
+def _answers(run: RunFolder) -> Table:
+    samples = list(read_lines(run.samples))
+    last = max((row["step"] for row in samples), default=0)
+    base = {row["index"]: row for row in samples if row["step"] == 0}
+    tuned = {row["index"]: row for row in samples if row["step"] == last}
+    table = Table(title="The same held-out prompts, before and after", show_lines=True, expand=False)
+    for column in ("asked", "base", "tuned"):
+        table.add_column(column, overflow="fold", ratio=1)
+    for index in sorted(set(base) & set(tuned))[:SHOWN]:
+        question = base[index]["prompt"][-1]["content"]
+        table.add_row(_short(question), _marked(base[index]), _marked(tuned[index]))
+    return table
+
+
+def _marked(sample: dict[str, Any]) -> str:
+    mark = {True: "✓ ", False: "✗ ", None: ""}[sample["correct"]]
+    return mark + _short(sample["answer"]) + ("" if sample["stopped"] else " ... (does not stop)")
+
+
+def _short(text: str, limit: int = 160) -> str:
+    text = " ".join(text.split()).replace("[", r"\[")
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _figures(base: dict[str, Any], tuned: dict[str, Any]) -> Table:
+    table = Table(title="What changed")
+    table.add_column("measured")
+    for column in ("base", "tuned", "change"):
+        table.add_column(column, justify="right")
+    for key, name, unit in FIGURES:
+        if key in base and key in tuned:
+            change = tuned[key] - base[key]
+            text = f"{100 * change:+.1f} points" if unit == "share" else f"{change:+.3f}"
+            table.add_row(name, _figure(base, key, unit), _figure(tuned, key, unit), text)
+    return table
+
+
+def _figure(figures: dict[str, Any], key: str, unit: str) -> str:
+    if unit == "nats":
+        return f"{figures[key]:.3f}"
+    interval = figures.get(f"{key}_interval")
+    spread = f" ({100 * interval[0]:.1f}-{100 * interval[1]:.1f})" if interval else ""
+    return f"{100 * figures[key]:.1f} %{spread}"

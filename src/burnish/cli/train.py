@@ -1,0 +1,45 @@
+"""burnish train"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    config: Annotated[Path | None, typer.Argument(help="A run's config, YAML.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="A .jsonl file of messages rows; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model folder, a Hub id, or pebble.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="lora, or none to train all weights.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder to write.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+) -> None:
+    """Fine-tune a model on conversations: burnish train run.yaml, or --data rows.jsonl --model NAME."""
+    from burnish.cli.outcome import show_outcome
+    from burnish.cli.screen import TerminalScreen
+    from burnish.config import load_config
+    from burnish.errors import ConfigError
+    from burnish.recipes.sft import sft
+    from burnish.run_folder import RunFolder
+
+    screen = TerminalScreen()
+    command = " ".join(["burnish", *sys.argv[1:]])
+    if resume is not None:
+        if config or data or model or adapter or out or set_:
+            raise ConfigError(
+                "--resume goes with no other option",
+                why="A run goes on exactly as it began; a change would make it another run.",
+                fix=f"Type: burnish train --resume {resume}",
+            )
+        again = load_config(RunFolder(resume).require().config, out=str(resume))
+        show_outcome(sft(again, screen=screen, resume=True, command=command), screen.console)
+        return
+    given: dict[str, Any] = {"data.train": data, "model.name": model, "adapter.kind": adapter, "out": out}
+    settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
+    if settings.out is None:
+        settings = settings.model_copy(update={"out": f"runs/{config.stem if config else 'train'}"})
+    show_outcome(sft(settings, screen=screen, command=command), screen.console)

@@ -1,0 +1,28 @@
+"""YAML to a checked ``RunConfig``."""
+
+from burnish.config.load import build_config, load_config
+from burnish.config.sections import (
+    AdapterConfig,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+    PretrainConfig,
+    RunConfig,
+    TemplateConfig,
+    TokensConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AdapterConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "ModelConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "TemplateConfig",
+    "TokensConfig",
+    "TrainConfig",
+    "build_config",
+    "load_config",
+]

@@ -1,0 +1,111 @@
+"""YAML and command-line overrides to a checked config; every mistake named with the nearest right key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from burnish.config.sections import RunConfig
+from burnish.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+LEARNING_RATES = {"lora": 2e-4, "none": 2e-5}
+"""Peaks that serve as a start for each kind of training, where the config names none."""
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = (), **given: Any) -> RunConfig:
+    """The config of a fine-tuning run, with the learning rate filled in where none is named."""
+    config = build_config(RunConfig, path, overrides, **given)
+    if config.train.learning_rate is None:
+        rate = LEARNING_RATES[config.adapter.kind]
+        config = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
+    return config
+
+
+def build_config(
+    kind: type[Config], path: Path | None, overrides: Sequence[str] = (), **given: Any
+) -> Config:
+    """The defaults, then the YAML file, then ``given`` ({"model.name": ...}), then ``key=value``
+    overrides. Raises ``ConfigError`` naming the file and the key."""
+    tree = {
+        name: field.default.model_dump(exclude_unset=True)
+        for name, field in kind.model_fields.items()
+        if isinstance(field.default, BaseModel)
+    }
+    for section, value in (read_yaml(path) if path else {}).items():
+        both = isinstance(tree.get(section), dict) and isinstance(value, dict)
+        tree[section] = tree[section] | value if both else value
+    for key, value in given.items():
+        set_key(tree, key, value)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {override}: no '='", fix="Write --set train.learning_rate=1e-4.")
+        set_key(tree, key.strip(), parse_value(text))
+    return validated(kind, tree, str(path or "the command line"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such config file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{path}: not YAML ({error})") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: not a mapping of sections", fix="Start with 'model:' or 'data:'.")
+    return tree
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it, with 1e-4 a number (YAML 1.1 wants 1.0e-4 and reads a string)."""
+    try:
+        return float(text) if "e" in text.lower() and not text.isalpha() else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{key}: {section} is a value, not a section")
+    tree[last] = value
+
+
+def validated(kind: type[Config], tree: Mapping[str, Any], where: str) -> Config:
+    """The checked config, or a ``ConfigError`` with every mistake in it."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        mistakes = [_mistake(kind, item) for item in error.errors()]
+        raise ConfigError(f"{where}: " + "\n".join(mistakes), fix="Nothing was started.") from error
+
+
+def _mistake(kind: type[BaseModel], item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg']} (given: {item['input']!r})"
+    known = _keys(kind)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    same_name = [name for name in known if name.rsplit(".", 1)[-1] == path[-1]]
+    return f"{key}: no such key; did you mean {(same_name or near)[0]}?"
+
+
+def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in kind.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _keys(field.annotation, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,134 @@
+"""The sections of a config. Each carries the name of the room that it steers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+
+class Section(BaseModel):
+    """Strict and frozen: an unknown key or a wrong type is refused, and nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    name: str = "pebble"
+    """A model folder, a run folder, a Hub id (owner/name), or pebble, the embedded base."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub id."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """The type of the weights while training; auto: bfloat16, with fp32 masters for what is trained."""
+
+
+class DataConfig(Section):
+    train: tuple[str, ...] = ()
+    """Files of rows to train on."""
+    held_out: tuple[str, ...] = ()
+    """Files of rows to measure held-out loss on; empty: a share of the training rows is set aside."""
+    held_out_share: float = Field(0.05, ge=0.0, lt=1.0)
+    """The share of the rows to set aside, by prompt, when held_out names no file; 0: none."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """A row that cannot be read stops the run, or is left out and counted in the ledger."""
+
+
+class TemplateConfig(Section):
+    kind: Literal["auto", "chatml"] = "auto"
+    """auto: the tokenizer's own chat template, or ChatML-lite where it has none; chatml: ChatML-lite."""
+    options: dict[str, Any] = {}
+    """Variables handed to the template, such as enable_thinking."""
+
+
+class TokensConfig(Section):
+    max_length: PositiveInt = 2048
+    """The most tokens in one example; never more than the model's positions."""
+    too_long: Literal["drop", "error"] = "drop"
+    """A longer row is left out and counted in the ledger, or stops the run. No answer is ever cut."""
+
+
+class AdapterConfig(Section):
+    kind: Literal["lora", "none"] = "lora"
+    """lora: train low-rank adapters on a frozen base; none: train every weight."""
+    rank: PositiveInt = 16
+    alpha: float | None = Field(None, gt=0)
+    """The adapter is scaled by alpha / rank; unset: 2 * rank."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of the linear layers that get an adapter; all-linear: all but the head."""
+    trainable_tokens: Literal["auto"] | tuple[str, ...] = "auto"
+    """Tokens whose embeddings are trained beside the adapter; auto: those of the template that the
+    base never learned."""
+
+
+class TrainConfig(Section):
+    learning_rate: float | None = Field(None, gt=0)
+    """The peak; unset: 2e-4 with LoRA, 2e-5 for all weights."""
+    epochs: float = Field(3.0, gt=0)
+    max_steps: PositiveInt | None = None
+    batch_size: PositiveInt = 32
+    """Examples in an optimizer step."""
+    micro_batch_tokens: PositiveInt = 4096
+    """Tokens in one forward pass: memory and speed, never the result."""
+    warmup: float = Field(0.03, ge=0.0, le=1.0)
+    """The share of the steps over which the rate rises."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    decay_to: float = Field(0.1, ge=0.0, le=1.0)
+    """The rate of the last step, as a share of the peak."""
+    weight_decay: float = Field(0.0, ge=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0)
+    checkpoint_every: PositiveInt | None = None
+    """Steps between checkpoints; unset: once an epoch."""
+    keep_checkpoints: PositiveInt = 2
+    early_stopping: PositiveInt | None = None
+    """Stop after this many evaluations without a better held-out loss; unset: never."""
+
+
+class EvaluateConfig(Section):
+    every: PositiveInt | None = None
+    """Steps between evaluations; unset: once an epoch. There is always one before and one after."""
+    samples: int = Field(4, ge=0)
+    """Held-out prompts answered at each evaluation."""
+    max_new_tokens: PositiveInt = 128
+    """The length at which an answer that does not stop is cut."""
+
+
+class RunConfig(Section):
+    """All that decides a fine-tuning run."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    template: TemplateConfig = TemplateConfig()
+    tokens: TokensConfig = TokensConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    out: str | None = None
+    """The run folder to write; it must not hold another run."""
+
+
+class PretrainConfig(Section):
+    """All that decides pebble: its shape, its reading matter and its training."""
+
+    corpus: str
+    """A jsonl file of prose with a text a row."""
+    held_out: str | None = None
+    """Another, to measure bits per byte on."""
+    out: str
+    seed: int = Field(0, ge=0)
+    tokens: PositiveInt = 18_000_000
+    """Tokens to read, about."""
+    fact_share: float = Field(0.6, ge=0.0, le=1.0)
+    """The share of them that states facts; the rest is prose."""
+    vocabulary: PositiveInt = 4096
+    layers: PositiveInt = 6
+    width: PositiveInt = 256
+    heads: PositiveInt = 4
+    mlp_width: PositiveInt = 704
+    max_length: PositiveInt = 1024
+    train: TrainConfig = TrainConfig(
+        learning_rate=1.5e-3, epochs=1, batch_size=32, micro_batch_tokens=6144, warmup=0.02,
+        weight_decay=0.1, betas=(0.9, 0.95), decay_to=0.05, checkpoint_every=100,
+    )

@@ -1,0 +1,99 @@
+"""Rows of a file to conversations, with every bad row named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from burnish.data.conversation import Conversation, Source
+from burnish.errors import DataError
+
+SHOWN = 10
+"""Bad rows named in one error; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read, and why."""
+
+    source: Source
+    error: DataError
+
+
+def read(paths: str | Path | Sequence[str | Path]) -> list[Conversation]:
+    """All conversations of jsonl files of ``messages`` rows. Raises ``DataError`` naming the bad rows."""
+    conversations, bad = read_rows(paths)
+    if bad:
+        raise summarised(bad)
+    return conversations
+
+
+def read_rows(paths: str | Path | Sequence[str | Path]) -> tuple[list[Conversation], list[BadRow]]:
+    """Good rows as conversations and bad rows with their reasons; a missing file is a ``DataError``."""
+    conversations: list[Conversation] = []
+    bad: list[BadRow] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        for source, line in _lines(Path(path)):
+            try:
+                conversations.append(_conversation(line, source))
+            except DataError as error:
+                bad.append(BadRow(source, error))
+    return conversations, bad
+
+
+def summarised(bad: Sequence[BadRow]) -> DataError:
+    """One error for many bad rows: the first ones in full, the rest as a count."""
+    if len(bad) == 1:
+        return bad[0].error
+    lines = [row.error.what for row in bad[:SHOWN]]
+    if len(bad) > SHOWN:
+        lines.append(f"... and {len(bad) - SHOWN} more")
+    return DataError(
+        f"{len(bad)} rows cannot be read:\n  " + "\n  ".join(lines),
+        why=bad[0].error.why,
+        fix="Mend the rows, or leave them out (counted in the ledger) with data.bad_rows: skip.",
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[Source, str]]:
+    if not path.is_file():
+        what = f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"
+        raise DataError(what, fix="Give the path of a .jsonl or .jsonl.gz file of rows.")
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise DataError(
+            f"{path}: not a .jsonl or .jsonl.gz file",
+            fix='Write one JSON object a line: {"messages": [...]}.',
+        )
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield Source(str(path), number), line
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path}: not UTF-8 text ({error})", fix="Save the file as UTF-8.") from error
+
+
+def _conversation(line: str, source: Source) -> Conversation:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            f"{source}: not JSON ({error})",
+            why="The row's conversation cannot be read, and guessing would train on something else.",
+            fix="Write one JSON object a line.",
+        ) from error
+    if not isinstance(row, Mapping):
+        raise DataError(f"{source}: a {type(row).__name__}, not an object with messages")
+    if "messages" not in row:
+        keys = ", ".join(repr(key) for key in row) or "none"
+        raise DataError(
+            f"{source}: the row has no messages (its keys: {keys})",
+            fix='Write {"messages": [{"role": "user", "content": ...}, '
+            '{"role": "assistant", "content": ...}]}.',
+        )
+    tools: Any = row.get("tools")
+    return Conversation.from_messages(row["messages"], tools, source)

@@ -1,0 +1,159 @@
+"""Names to models: the embedded base, folders, run folders, adapters and Hub ids. Safetensors only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from burnish.errors import ModelError
+from burnish.run_folder import RunFolder, read_json
+
+PEBBLE = "pebble"
+PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+CARD = "burnish.json"
+"""What burnish writes beside a model: its base, its stop tokens and where it came from."""
+
+DTYPES = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+Dtype = Literal["auto", "bfloat16", "float32"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its tokenizer. ``place``: the folder or Hub id that it came from;
+    ``template_options``: the variables that its chat template was given in training."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    place: str
+    template_options: dict[str, Any]
+
+
+def load_model(
+    name: str, *, revision: str | None = None, dtype: Dtype = "auto", base: bool = False
+) -> LoadedModel:
+    """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
+
+    An adapter is put on its base, ready to answer; ``base``: the base alone, with the adapter's
+    tokenizer and template. Raises ``ModelError`` for what is missing, unsafe (pickles) or no model.
+    """
+    _quiet()
+    place = locate(name)
+    folder, card = Path(place), _card(Path(place))
+    tokenizer = _load_tokenizer(place, revision)
+    if (folder / "adapter_config.json").is_file():
+        model = _load_adapted(folder, card, tokenizer, dtype, base)
+    elif base and card:
+        model = load_model(card["base"]["name"], dtype=dtype).model
+    else:
+        model = _load_plain(place, revision, dtype)
+    model = model.to("cuda") if torch.cuda.is_available() else model
+    return LoadedModel(model, tokenizer, place, card.get("template_options", {}))
+
+
+def locate(name: str) -> str:
+    """The folder that a name means, checked to be safe and whole; or the Hub id, as it is."""
+    if name == PEBBLE:
+        return str(PEBBLE_FOLDER)
+    path = Path(name)
+    if path.is_dir():
+        final = RunFolder(path).final
+        if RunFolder(path).config.is_file() and not final.is_dir():
+            raise ModelError(
+                f"{path} is a run that has not finished: it has no {final.name}/",
+                fix=f"Go on with it: burnish train --resume {path}",
+            )
+        folder = final if final.is_dir() else path
+        _require_safe(folder)
+        return str(folder)
+    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise ModelError(
+            f"{name}: no such model folder",
+            fix="Give a folder with config.json and *.safetensors, a Hub id (owner/name), or pebble.",
+        )
+    return name
+
+
+def weights_sha256(place: str) -> str | None:
+    """One hash over a local folder's weight files, by name and content; None for a Hub id."""
+    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
+    if not files:
+        return None
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.name.encode())
+        with file.open("rb") as content:
+            whole.update(hashlib.file_digest(content, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _load_plain(place: str, revision: str | None, dtype: Dtype) -> PreTrainedModel:
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            place,
+            revision=revision,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=Path(place).is_dir(),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"{place} cannot be loaded: {_first_line(error)}",
+            fix="It must be a causal language model that transformers knows, with safetensors weights.",
+        ) from error
+
+
+def _load_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(
+            place, revision=revision, trust_remote_code=False, local_files_only=Path(place).is_dir()
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{place} has no tokenizer that loads: {_first_line(error)}") from error
+
+
+def _load_adapted(
+    folder: Path, card: dict[str, Any], tokenizer: PreTrainedTokenizerBase, dtype: Dtype, base: bool
+) -> PreTrainedModel:
+    """The adapter's base with the adapter's layers in it, or (``base``) without them."""
+    config = read_json(folder / "adapter_config.json")
+    model = load_model(card["base"]["name"] if card else config["base_model_name_or_path"], dtype=dtype).model
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return model if base else PeftModel.from_pretrained(model, str(folder)).get_base_model()
+
+
+def _require_safe(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = [file.name for pattern in PICKLES for file in folder.glob(pattern)]
+    if pickles:
+        raise ModelError(
+            f"{folder} holds its weights as pickles only ({', '.join(sorted(pickles)[:3])})",
+            why="Loading a pickle runs whatever code is in it, so burnish never does.",
+            fix="Convert it on a machine you can lose: model.save_pretrained(folder) writes safetensors.",
+        )
+    raise ModelError(f"{folder} holds no model: no *.safetensors in it")
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    return read_json(folder / CARD) if (folder / CARD).is_file() else {}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _quiet() -> None:
+    """The libraries' own bars and notices; what matters in them, burnish says itself."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -1,0 +1,1 @@
+"""Configs to runs, each recipe to be read in one sitting."""

@@ -1,0 +1,69 @@
+"""What a run leaves to be used: weights, tokenizer, template, stop tokens and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from burnish.model.load import CARD
+from burnish.run_folder import write_json
+from burnish.template import ChatTemplate
+from burnish.train.checkpoint import flush
+
+
+def save_final(
+    folder: Path,
+    model: PreTrainedModel,
+    adapted: PeftModel | None,
+    template: ChatTemplate,
+    card: dict[str, Any],
+) -> None:
+    """Write ``folder`` whole or not at all. With an adapter, only the adapter is written.
+
+    Plain transformers and peft load it, and stop where training stopped: the stop ids stand in
+    ``generation_config.json``.
+    """
+    staged = folder.with_name(f".writing-{folder.name}")
+    for leftover in (staged, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if adapted is None:
+        model.save_pretrained(staged)
+    else:
+        # "auto" would ask the Hub whether the base's embeddings were resized; the rows that are
+        # trained are saved with the adapter anyway.
+        adapted.save_pretrained(str(staged), save_embedding_layers=False)
+        (staged / "README.md").unlink(missing_ok=True)  # peft's empty form
+    generation = model.generation_config
+    assert generation is not None
+    generation.eos_token_id = template.stop_ids
+    generation.pad_token_id = template.tokenizer.pad_token_id or template.stop_ids[0]
+    generation.save_pretrained(staged)
+    template.tokenizer.save_pretrained(staged)
+    stop = {"stop_tokens": list(template.stop_tokens), "template_options": template.options}
+    write_json(staged / CARD, {**card, **stop})
+    for file in staged.iterdir():
+        flush(file)
+    staged.rename(folder)
+    flush(folder.parent)
+
+
+def text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def marked_tokens(template: ChatTemplate, ids: Sequence[int], mask: Sequence[bool]) -> list[dict[str, Any]]:
+    """Each token's text and whether it is trained. A character split over tokens stands at its last."""
+    tokens, shown = [], ""
+    for end, trained in enumerate(mask, 1):
+        text = template.tokenizer.decode(list(ids[:end]), clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        whole = text.removesuffix("\N{REPLACEMENT CHARACTER}")
+        tokens.append({"text": whole[len(shown) :], "trained": trained})
+        shown = whole if len(whole) > len(shown) else shown
+    return tokens

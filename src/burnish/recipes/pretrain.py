@@ -1,0 +1,128 @@
+"""Pretrain pebble: prose and pages of facts in, a small base model out.
+
+The loop is the one that fine-tunes; only here every token is trained.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from burnish.config import PretrainConfig
+from burnish.model.forward import choose_forward
+from burnish.pebble.facts import relations
+from burnish.pebble.pages import fact_pages, prose
+from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
+from burnish.recipes.screen import Screen, Silence
+from burnish.tokens import Order, TokenTable, micro_batches
+from burnish.train import checkpoint
+from burnish.train.fit import fit, mean_loss, total_steps
+from burnish.train.optimizer import MasterAdamW
+
+TOKENIZER_PAGES = 6000
+"""Fact pages that the tokenizer learns from, beside all the prose: about a tenth of what it reads."""
+
+
+def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[str, float]:
+    """Train from the seed, saving model and tokenizer into ``config.out``; gives what was measured.
+
+    A run that was stopped goes on from its last checkpoint when called again.
+    """
+    screen = screen or Silence()
+    out = Path(config.out)
+    texts = prose(Path(config.corpus))
+    facts = relations()
+
+    samples = fact_pages(facts, random.Random(config.seed))
+    tokenizer = train_tokenizer(
+        [*texts, *(next(samples) for _ in range(TOKENIZER_PAGES))], config.vocabulary, config.max_length
+    )
+    table = TokenTable.from_documents(_reading_matter(config, tokenizer, texts))
+
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(_shape(config, tokenizer)).to(torch.bfloat16)
+    settings = config.train
+    optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas)
+    first = Order(len(table), settings.batch_size, settings.seed).step(0)
+    forward, _ = choose_forward(model, micro_batches(table, first, settings.micro_batch_tokens)[0])
+
+    found = checkpoint.latest(out / "checkpoints")
+    if found:
+        checkpoint.restore(found, optimizer)
+    steps, every = total_steps(table, settings), settings.checkpoint_every or 100
+    start = found.step if found else 0
+    for step in fit(model, table, settings, optimizer=optimizer, forward=forward, start=start):
+        detail = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
+        screen.progress("Pretraining", step.step, steps, detail)
+        if step.step % every == 0 or step.step == steps:
+            checkpoint.save(out / "checkpoints", optimizer, step.step, {}, settings.keep_checkpoints)
+
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    measured: dict[str, float] = {"tokens": float(table.tokens), "steps": float(steps)}
+    if config.held_out:
+        tales = prose(Path(config.held_out))
+        held_out = TokenTable.from_documents(_chunks(tokenizer, tales, config.max_length))
+        loss = mean_loss(model, held_out, forward, settings.micro_batch_tokens)
+        letters = sum(len(tale.encode()) for tale in tales)
+        measured["held_out_loss"] = loss
+        measured["held_out_bits_per_byte"] = loss * held_out.trained_tokens / letters / math.log(2)
+    return measured
+
+
+def _shape(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=config.vocabulary,
+        hidden_size=config.width,
+        intermediate_size=config.mlp_width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.heads,
+        max_position_embeddings=config.max_length,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="bfloat16",
+    )
+
+
+Document = tuple[np.ndarray, np.ndarray]
+
+
+def _reading_matter(
+    config: PretrainConfig, tokenizer: PreTrainedTokenizerFast, texts: list[str]
+) -> Iterator[Document]:
+    """Prose, as many times over as it takes, and fact pages, each up to its share of the tokens."""
+    rng = random.Random(config.seed + 1)
+    wanted = config.tokens * (1 - config.fact_share)
+    chunks = list(_chunks(tokenizer, texts, config.max_length))
+    while wanted > 0:
+        for document in rng.sample(chunks, len(chunks)):
+            if wanted <= 0:
+                break
+            wanted -= len(document[0])
+            yield document
+    wanted = config.tokens * config.fact_share
+    pages = fact_pages(relations(), rng)
+    while wanted > 0:
+        (document,) = _chunks(tokenizer, [next(pages)], config.max_length, whole=True)
+        wanted -= len(document[0])
+        yield document
+
+
+def _chunks(
+    tokenizer: PreTrainedTokenizerFast, texts: list[str], length: int, *, whole: bool = False
+) -> Iterator[Document]:
+    """Documents of at most ``length`` tokens, every token trained; ``whole``: only the first chunk."""
+    for text in texts:
+        ids = np.array(tokenizer(text + END_OF_TEXT, verbose=False)["input_ids"], np.int32)
+        for start in range(0, length if whole else len(ids), length):
+            part = ids[start : start + length]
+            yield part, np.ones(len(part), np.float32)

@@ -1,0 +1,106 @@
+"""The quickstart: pebble becomes an assistant, and what that changed is measured.
+
+It fine-tunes on questions about half of the entities and asks about the other half, so a right answer
+shows what fine-tuning gives (it lets the model say what it knows) and the cloze and prose figures what
+it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from burnish.config import RunConfig, load_config
+from burnish.data import Conversation, Message
+from burnish.evaluate import accepted, cloze_correct, wilson
+from burnish.generate import Sampling, answer_all
+from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
+from burnish.recipes.screen import Screen, Silence
+from burnish.recipes.sft import Subject, sft
+from burnish.run_folder import RunFolder
+from burnish.tokens import TokenTable, token_ids
+from burnish.train.fit import mean_loss
+
+BUDGET = 8192
+"""Tokens in a forward pass of the measurements."""
+
+LORA = {"train.learning_rate": 2e-3, "train.epochs": 4, "adapter.rank": 32}
+FULL = {"train.learning_rate": 3e-4, "train.epochs": 4, "adapter.kind": "none"}
+"""Found by the sweep in LOG.md. Tiny models want higher rates than large ones."""
+
+
+def quickstart_config(out: str, *, full: bool, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
+    given: dict[str, Any] = {
+        "model.name": "pebble",
+        "data.train": [str(CONVERSATIONS)],
+        "data.held_out": [str(HELD_OUT)],
+        "train.seed": seed,
+        "evaluate.samples": 12,
+        "evaluate.max_new_tokens": 32,
+        "out": out,
+    }
+    return load_config(None, overrides, **given, **(FULL if full else LORA))
+
+
+def quickstart(config: RunConfig, *, screen: Screen | None = None, command: str = "") -> RunFolder:
+    """Fine-tune pebble and measure it before and after, into the run folder ``config.out``."""
+    shown = screen or Silence()
+    test = {_question(row["messages"]): row for row in rows(HELD_OUT)}
+
+    def judge(conversation: Conversation, answer: str) -> bool | None:
+        row = test[conversation.messages[0].content]
+        return accepted(answer, row["answer"], row["rivals"])
+
+    def measure(subject: Subject) -> dict[str, Any]:
+        return {
+            **_held_out(subject, list(test.values()), shown),
+            **_cloze(subject, rows(CLOZE)),
+            "prose_loss": _prose_loss(subject, [row["text"] for row in rows(TALES)]),
+        }
+
+    return sft(config, measure=measure, judge=judge, screen=screen, command=command)
+
+
+def _question(messages: list[dict[str, str]]) -> str:
+    return messages[0]["content"]
+
+
+def _held_out(subject: Subject, test: Sequence[dict[str, Any]], screen: Screen) -> dict[str, Any]:
+    """How many of the held-out questions are answered right, through the chat template."""
+    asked = [[Message("user", _question(row["messages"]))] for row in test]
+    answers = answer_all(
+        subject.model,
+        subject.template,
+        asked,
+        Sampling(max_new_tokens=32),
+        lambda done: screen.progress("Asking held-out questions", done, len(test)),
+    )
+    right = [accepted(a.text, row["answer"], row["rivals"]) for a, row in zip(answers, test, strict=True)]
+    return {
+        "held_out_accuracy": sum(right) / len(right),
+        "held_out_accuracy_interval": wilson(sum(right), len(right)),
+        "held_out_questions": len(right),
+    }
+
+
+def _cloze(subject: Subject, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many facts the model states when it continues plain text."""
+    prompts = [(fact["prompt"], fact["answer"]) for fact in facts]
+    right = cloze_correct(subject.model, subject.template.tokenizer, prompts, subject.forward, BUDGET)
+    return {
+        "cloze_accuracy": sum(right) / len(right),
+        "cloze_accuracy_interval": wilson(sum(right), len(right)),
+        "cloze_facts": len(right),
+    }
+
+
+def _prose_loss(subject: Subject, texts: Sequence[str]) -> float:
+    """Nats a token on prose, in documents of at most 512 tokens."""
+    documents = []
+    for text in texts:
+        ids = np.array(token_ids(subject.template.tokenizer, text), np.int32)
+        parts = [ids[start : start + 512] for start in range(0, len(ids), 512)]
+        documents += [(part, np.ones(len(part), np.float32)) for part in parts]
+    return mean_loss(subject.model, TokenTable.from_documents(documents), subject.forward, BUDGET)

@@ -1,0 +1,112 @@
+"""The run folder: the one file that knows the names in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import RunError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything that a run leaves behind, under one folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, YAML."""
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Hashes of data, base and config, versions, times, the command."""
+        return self.path / "provenance.json"
+
+    @property
+    def ledger(self) -> Path:
+        """A line for every row that was not trained as it stands, and a last one with the counts."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """A line a training step and a line an evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Answers to held-out prompts, by the base (step 0) and as training went on."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def examples(self) -> Path:
+        """A few training examples, token by token, with the trained ones marked."""
+        return self.path / "examples.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        """``{"base": {...}, "tuned": {...}}``."""
+        return self.path / "evaluation.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The model or adapter, the tokenizer with its template, and the generation config."""
+        return self.path / "final"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def require_free(self) -> RunFolder:
+        """``RunError`` where something stands there already: a run is never overwritten."""
+        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+            raise RunError(
+                f"{self.path} already holds {'a run' if self.config.exists() else 'files'}",
+                why="A run is never overwritten.",
+                fix="Choose another --out, remove the folder, or go on with --resume.",
+            )
+        return self
+
+    def require(self) -> RunFolder:
+        if not self.config.is_file():
+            raise RunError(f"{self.path} is not a run folder: it has no {self.config.name}")
+        return self
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a jsonl file of ours; none where it does not exist. A torn last line is passed over:
+    the run was cut off while it wrote."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise RunError(f"{path}:{number}: not JSON; the run folder was changed by hand") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

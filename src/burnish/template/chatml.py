@@ -1,0 +1,25 @@
+"""ChatML-lite: the template for base models that carry none."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+START, END = "<|im_start|>", "<|im_end|>"
+
+TEMPLATE = """\
+{%- for message in messages -%}
+{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
+"""
+"""The layout of OpenAI's Chat Markup Language without a default system turn: what the person wrote
+and nothing else."""
+
+
+def give_chatml(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Put ChatML-lite on a tokenizer, in place. Gives the special tokens that were new to it."""
+    known = tokenizer.get_vocab()
+    new = [token for token in (START, END) if token not in known]
+    tokenizer.add_special_tokens({"additional_special_tokens": [START, END]}, replace_extra_special_tokens=False)
+    tokenizer.chat_template = TEMPLATE
+    return new
