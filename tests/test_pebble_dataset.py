@@ -100,9 +100,7 @@ def test_questions_ask_for_held_out_entities_only(data: Data, held_out: frozense
     assert max(Counter(row["relation"] for row in data[1]).values()) <= 0.12 * len(asked)
 
 
-def test_right_replies_are_accepted_and_rival_ones_refused(
-    data: Data, by_name: dict[str, Relation]
-) -> None:
+def test_right_replies_are_accepted_and_rival_ones_refused(data: Data, by_name: dict[str, Relation]) -> None:
     for row in data[1]:
         relation, answer, rivals = by_name[row["relation"]], row["answer"], row["rivals"]
         assert not holds(question_of(row), answer), row

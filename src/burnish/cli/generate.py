@@ -12,9 +12,12 @@ import typer
 
 def generate(
     model: Annotated[str, typer.Argument(help="A run folder, a model folder, a Hub id, or pebble.")],
-    prompt: Annotated[str | None, typer.Argument(help="A prompt; without one, prompts come from --data.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="A prompt; without one, prompts come from --data.")
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="A .jsonl of messages rows: each is answered after its last user turn.")
+        Path | None,
+        typer.Option(help="A .jsonl of messages rows: each is answered after its last user turn."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the base that a run started from.")] = False,
     system: Annotated[str | None, typer.Option(help="A system prompt for PROMPT.")] = None,
@@ -23,7 +26,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut off.")] = 256,
 ) -> None:
-    """Answer one prompt as text, or a file of prompts as JSON lines."""
+    """Answer a prompt, or a file of them."""
     from burnish.data import Message, read
     from burnish.errors import ConfigError
     from burnish.generate import Sampling, answer_all, open_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -17,7 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (quickstart.quickstart, train.train, chat.chat, generate.generate, report.report, pretrain.pretrain):
+for verb in (
+    quickstart.quickstart,
+    train.train,
+    chat.chat,
+    generate.generate,
+    report.report,
+    pretrain.pretrain,
+):
     app.command()(verb)
 
 
@@ -32,6 +40,8 @@ def options(version: bool = typer.Option(False, "--version", help="Print the ver
 
 def main() -> None:
     """Exit codes: 0 done, 1 a mistake that the message explains, 2 wrong usage, 130 interrupted."""
+    # What libraries warn of is theirs to mend; what matters in it, burnish says itself.
+    warnings.filterwarnings("ignore", module="transformers|peft|torch")
     try:
         app()
     except BurnishError as error:
@@ -53,3 +63,7 @@ def _explain(error: BurnishError) -> None:
         sys.stderr.write(f"  why: {error.why}\n")
     if error.fix:
         sys.stderr.write(f"  fix: {error.fix}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,10 @@ def pretrain(
     held_out: Annotated[Path | None, typer.Option(help="Prose to measure bits per byte on.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key.")] = None,
 ) -> None:
-    """Make pebble, the embedded base, from a seed and a prose corpus; goes on where it was stopped."""
+    """Make pebble, the embedded base, anew.
+
+    From a seed and a prose corpus; called again after a stop, it goes on from its last checkpoint.
+    """
     from burnish.cli.screen import TerminalScreen
     from burnish.config import PretrainConfig, build_config
     from burnish.recipes.pretrain import pretrain as recipe

@@ -11,14 +11,19 @@ import typer
 
 def train(
     config: Annotated[Path | None, typer.Argument(help="A run's config, YAML.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="A .jsonl file of messages rows; repeatable.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="A .jsonl file of messages rows; repeatable.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A model folder, a Hub id, or pebble.")] = None,
     adapter: Annotated[str | None, typer.Option(help="lora, or none to train all weights.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder to write.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
 ) -> None:
-    """Fine-tune a model on conversations: burnish train run.yaml, or --data rows.jsonl --model NAME."""
+    """Fine-tune a model on conversations.
+
+    Either burnish train run.yaml, or burnish train --data rows.jsonl --model NAME.
+    """
     from burnish.cli.outcome import show_outcome
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config

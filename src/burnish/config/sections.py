@@ -118,9 +118,9 @@ class PretrainConfig(Section):
     """Another, to measure bits per byte on."""
     out: str
     seed: int = Field(0, ge=0)
-    tokens: PositiveInt = 18_000_000
+    tokens: PositiveInt = 14_000_000
     """Tokens to read, about."""
-    fact_share: float = Field(0.6, ge=0.0, le=1.0)
+    fact_share: float = Field(0.62, ge=0.0, le=1.0)
     """The share of them that states facts; the rest is prose."""
     vocabulary: PositiveInt = 4096
     layers: PositiveInt = 6
@@ -129,6 +129,13 @@ class PretrainConfig(Section):
     mlp_width: PositiveInt = 704
     max_length: PositiveInt = 1024
     train: TrainConfig = TrainConfig(
-        learning_rate=1.5e-3, epochs=1, batch_size=32, micro_batch_tokens=6144, warmup=0.02,
-        weight_decay=0.1, betas=(0.9, 0.95), decay_to=0.05, checkpoint_every=100,
+        learning_rate=1.5e-3,
+        epochs=1,
+        batch_size=12,
+        micro_batch_tokens=6144,
+        warmup=0.02,
+        weight_decay=0.1,
+        betas=(0.9, 0.95),
+        decay_to=0.05,
+        checkpoint_every=200,
     )

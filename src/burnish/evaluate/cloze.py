@@ -47,9 +47,7 @@ def _rows_correct(
     return [bool(piece.all()) for piece in right.split(counts)]
 
 
-def _document(
-    tokenizer: PreTrainedTokenizerBase, text: str, answer: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _document(tokenizer: PreTrainedTokenizerBase, text: str, answer: str) -> tuple[np.ndarray, np.ndarray]:
     prompt, continuation = token_ids(tokenizer, text), token_ids(tokenizer, f" {answer}")
     weights = np.zeros(len(prompt) + len(continuation), np.float32)
     weights[len(prompt) :] = 1

@@ -115,7 +115,7 @@ def _answer(tokenizer: PreTrainedTokenizerBase, row: list[int], stop_ids: Sequen
 
 
 def _room(model: PreTrainedModel, length: int, wanted: int) -> int:
-    positions = getattr(model.config, "max_position_embeddings", None)
+    positions: int | None = getattr(model.config, "max_position_embeddings", None)
     if not positions:
         return wanted
     if length >= positions:
@@ -126,7 +126,7 @@ def _room(model: PreTrainedModel, length: int, wanted: int) -> int:
     return min(wanted, positions - length)
 
 
-class _Streamer(TextStreamer):
+class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers is not typed
     """Hands each finished piece of text to a function."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stream: Callable[[str], None]) -> None:

@@ -38,7 +38,7 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequen
     settings = LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # peft says int and takes any number
+        lora_alpha=alpha,
         lora_dropout=config.dropout,
         target_modules=targets,
         trainable_token_indices=list(train_tokens) or None,

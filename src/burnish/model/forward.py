@@ -40,7 +40,8 @@ def flat_logits(model: PreTrainedModel, batch: FlatInput) -> Tensor:
             logits_to_keep=batch.target_positions,
             use_cache=False,
         )
-    return output.logits[0]
+    logits: Tensor = output.logits[0]
+    return logits
 
 
 def padded_logits(model: PreTrainedModel, batch: FlatInput) -> Tensor:
@@ -49,7 +50,7 @@ def padded_logits(model: PreTrainedModel, batch: FlatInput) -> Tensor:
     lengths = torch.tensor([segment.length for segment in batch.segments], device=device)
     rows = pad_sequence(list(batch.input_ids.split(lengths.tolist())), batch_first=True)
     real = torch.arange(rows.shape[1], device=device)[None] < lengths[:, None]
-    logits = model(input_ids=rows, attention_mask=real.long(), use_cache=False).logits
+    logits: Tensor = model(input_ids=rows, attention_mask=real.long(), use_cache=False).logits
     return logits[real][batch.target_positions]
 
 

@@ -43,7 +43,31 @@ LARGEST_SHARE = 0.12  # of the test, for one relation
 # Symbols that are everyday words ("In" of indium): nearly every sentence would hold them in some
 # case, so they are neither asked for nor rivals.
 LITTLE_WORDS = frozenset(
-    "a am as at be by do go he hi i in is it me no of oh ok on or so to".split()
+    [
+        "a",
+        "am",
+        "as",
+        "at",
+        "be",
+        "by",
+        "do",
+        "go",
+        "he",
+        "hi",
+        "i",
+        "in",
+        "is",
+        "it",
+        "me",
+        "no",
+        "of",
+        "oh",
+        "ok",
+        "on",
+        "or",
+        "so",
+        "to",
+    ]
 )
 
 
@@ -240,9 +264,7 @@ KINDS: dict[str, tuple[Generator, int]] = {
 }
 
 
-def consistent(
-    rows: Iterable[Conversation], answers: dict[Conversation, str]
-) -> Iterator[Conversation]:
+def consistent(rows: Iterable[Conversation], answers: dict[Conversation, str]) -> Iterator[Conversation]:
     """Without rows that only repeat what was said, or that answer the same words in another way.
 
     ``answers`` is the memory: what was said in reply to which words. It grows with every row.

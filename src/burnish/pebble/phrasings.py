@@ -19,7 +19,6 @@ AGAIN = ("And what about {name}?", "And {name}?")
 THANKS = ("Thank you.", "You are welcome.")
 
 # Answers in words, by rank.
-PLACES = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
 COUNTS = "one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -33,10 +32,6 @@ def by_entity(fact: Fact) -> int:
 
 def by_count(fact: Fact) -> int:
     return COUNTS.index(fact.answer)
-
-
-def earliest(fact: Fact) -> int:
-    return -PLACES.index(fact.answer)
 
 
 @dataclass(frozen=True)
@@ -79,9 +74,7 @@ _thing = partial(_noun, "thing")
 
 _PHRASINGS: dict[str, Phrasing] = {
     # geography
-    "capital": Phrasing(
-        "country", "And what is its capital?", "Is {answer} the capital of {entity}?"
-    ),
+    "capital": Phrasing("country", "And what is its capital?", "Is {answer} the capital of {entity}?"),
     "continent": Phrasing(
         "country",
         "And on which continent does it lie?",
@@ -103,39 +96,15 @@ _PHRASINGS: dict[str, Phrasing] = {
     "nationality": Phrasing(
         "country", "And what do we call the people there?", "Are people from {entity} {answer}?"
     ),
-    "city_country": Phrasing(
-        yes_no="Is the city of {entity} in {answer}?", kind="cities in {answer}"
-    ),
+    "city_country": Phrasing(yes_no="Is the city of {entity} in {answer}?", kind="cities in {answer}"),
     "river_country": Phrasing(yes_no="Is {entity} a river in {answer}?", kind="rivers in {answer}"),
     "landmark_city": Phrasing(yes_no="Is {entity} in {answer}?"),
     "state_capital": Phrasing(
         "state", "And what is its capital?", "Is {answer} the state capital of {entity}?"
     ),
-    "state_letters": Phrasing(
-        "state", "And how is it written for short?", "Do the letters {answer} stand for {entity}?"
-    ),
     # elements
     "element_symbol": Phrasing(
         "element", "And what is its symbol?", "Is {answer} the chemical symbol of {entity}?"
-    ),
-    "element_number": Phrasing(
-        "element",
-        "And what is its atomic number?",
-        "Is {answer} the atomic number of {entity}?",
-        compare="Which has the higher atomic number, {first} or {second}?",
-        compared="{greater} has a higher atomic number than {less}.",
-    ),
-    "element_state": Phrasing(
-        "element",
-        "And in what state do we find it?",
-        "Is {answer} the usual state of {entity}?",
-        "elements whose usual state is {answer}",
-    ),
-    "element_row": Phrasing(
-        "element",
-        "And in which row of the table is it?",
-        "Is {entity} in the {answer} row of the table of elements?",
-        "elements in the {answer} row of the table",
     ),
     # animals
     "animal_class": _animal(
@@ -148,33 +117,14 @@ _PHRASINGS: dict[str, Phrasing] = {
         "Which has more legs, the {first} or the {second}?",
         "the {greater} has more legs than the {less}.",
     ),
-    "animal_cover": _animal(
-        "And what covers its body?",
-        "Is {an_entity} covered with {answer}?",
-        "animals that are covered with {answer}",
-    ),
-    "animal_food": _animal(
-        "And what does it eat?",
-        "Does {an_entity} mostly eat {answer}?",
-        "animals that eat {answer}",
-    ),
     "animal_young": _animal("And what is its young called?"),
     "animal_sound": _animal("And what sound does it make?"),
     "animal_home": _animal("And where does it live?"),
-    "animal_female": _animal("And what is the female called?"),
-    "animal_male": _animal("And what is the male called?"),
     # words
-    "opposite": Phrasing(
-        "quality", "And what is its opposite?", "Is {answer} the opposite of {entity}?"
-    ),
+    "opposite": Phrasing("quality", "And what is its opposite?", "Is {answer} the opposite of {entity}?"),
     "comparative": Phrasing("quality", "And what is its comparative?"),
-    "superlative": Phrasing("quality", "And what is its superlative?"),
-    "noun_of": Phrasing("quality", "And what noun do we make from it?"),
     "plural": Phrasing(yes_no="Is {answer} the plural of {entity}?"),
-    "past": Phrasing(
-        "verb", "And what is its past tense?", "Is {answer} the past tense of {entity}?"
-    ),
-    "participle": Phrasing("verb", "And what is its past participle?"),
+    "past": Phrasing("verb", "And what is its past tense?", "Is {answer} the past tense of {entity}?"),
     "woman": Phrasing(yes_no="Is {answer} the female form of {entity}?"),
     # numbers
     "number_words": Phrasing("number", "And how do you write it in words?"),
@@ -189,21 +139,9 @@ _PHRASINGS: dict[str, Phrasing] = {
     "number_before": Phrasing(
         "number", "And which number comes before it?", "Does {answer} come right before {entity}?"
     ),
-    "number_roman": Phrasing(
-        "number", "And how did the Romans write it?", "Did the Romans write {entity} as {answer}?"
-    ),
-    "number_double": Phrasing(
-        "number", "And how much is twice that?", "Is {answer} the double of {entity}?"
-    ),
-    "number_parity": Phrasing(
-        "number", "And is it even or odd?", "Is {entity} {an_answer} number?", "{answer} numbers"
-    ),
     "sum": Phrasing(yes_no="Does {entity} make {answer}?"),
-    "product": Phrasing(yes_no="Does {entity} make {answer}?"),
     # calendar
-    "day_after": Phrasing(
-        "day", "And which day comes after it?", "Does {answer} come right after {entity}?"
-    ),
+    "day_after": Phrasing("day", "And which day comes after it?", "Does {answer} come right after {entity}?"),
     "day_before": Phrasing(
         "day", "And which day comes before it?", "Does {answer} come right before {entity}?"
     ),
@@ -213,48 +151,13 @@ _PHRASINGS: dict[str, Phrasing] = {
     "month_before": Phrasing(
         "month", "And which month comes before it?", "Does {answer} come right before {entity}?"
     ),
-    "month_days": Phrasing(
-        "month",
-        "And how many days does it have?",
-        "Does {entity} have {answer} days?",
-        "months with {answer} days",
-    ),
-    "month_place": Phrasing(
-        "month",
-        "And where does it come in the list of months?",
-        compare="Which comes first in the year, {first} or {second}?",
-        compared="{greater} comes before {less} in the year.",
-        rank=earliest,
-    ),
-    "month_season": Phrasing(
-        "month", "And which season is it in England then?", "Is {entity} in {answer} in England?"
-    ),
-    "holiday_month": Phrasing(yes_no="Is {entity} in {answer}?"),
     # things
-    "kind": _thing(
-        "And what kind of thing is it?", "Is {an_entity} {an_answer}?", "kinds of {answer}"
-    ),
-    "stuff_colour": Phrasing(yes_no="Is {entity} {answer}?", kind="things that are {answer}"),
+    "kind": _thing("And what kind of thing is it?", "Is {an_entity} {an_answer}?", "kinds of {answer}"),
     "thing_colour": _thing("And what colour is it?", "Is {an_entity} {answer}?"),
     "instrument_family": _thing(
         "And to which family of instruments does it belong?",
         "Is the {entity} one of the {answer} instruments?",
         "{answer} instruments",
-    ),
-    "travel_way": _thing(
-        "And how does it travel?",
-        "Does {an_entity} travel by {answer}?",
-        "things that travel by {answer}",
-    ),
-    "wheels": _thing(
-        "And how many wheels does it have?",
-        compare="Which has more wheels, the {first} or the {second}?",
-        compared="the {greater} has more wheels than the {less}.",
-    ),
-    "worn_on": _thing(
-        "And where do you wear it?",
-        "Do we wear {an_entity} on the {answer}?",
-        "things that we wear on the {answer}",
     ),
     "sides": _thing(
         "And how many sides does it have?",
@@ -275,40 +178,11 @@ _PHRASINGS: dict[str, Phrasing] = {
         name="{an_entity}",
     ),
     "tool_use": Phrasing(yes_no="Is {an_entity} used for {answer}?", name="{an_entity}"),
-    "made_from": Phrasing(
-        yes_no="Do we make {entity} from {answer}?", kind="things that we make from {answer}"
-    ),
-    "tree_fruit": Phrasing(yes_no="Does {an_answer} grow on the {entity}?", name="the {entity}"),
     # culture
-    "planet_place": Phrasing(
-        compare="Which is nearer to the sun, {first} or {second}?",
-        compared="{greater} is nearer to the sun than {less}.",
-        rank=earliest,
-    ),
-    "god_of": Phrasing(
-        yes_no="Did {entity} rule over {answer} in the old stories?",
-        kind="old gods who ruled over {answer}",
-    ),
     "author": Phrasing(yes_no="Was {entity} written by {answer}?", kind="works by {answer}"),
     "painter": Phrasing(yes_no="Was {entity} painted by {answer}?"),
-    "homeland": Phrasing(
-        yes_no="Did {entity} come from {answer}?", kind="famous people from {answer}"
-    ),
     "inventor": Phrasing(yes_no="Was {entity} invented by {answer}?"),
     "sport_tool": Phrasing(yes_no="Do you need {an_answer} for {entity}?"),
-    "unit_symbol": Phrasing(
-        "unit",
-        "And how do we write it for short?",
-        "Is {answer} the short form of the word {entity}?",
-    ),
-    "unit_measures": Phrasing(
-        "unit",
-        "And what does it measure?",
-        "Does the {entity} measure {answer}?",
-        "units of {answer}",
-        "the {entity}",
-    ),
-    "unit_parts": Phrasing("unit", "And how much is it?", name="the {entity}"),
 }
 
 

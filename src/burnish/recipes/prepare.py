@@ -53,10 +53,16 @@ class Prepared:
 
     def in_words(self) -> str:
         counts = self.ledger.counts
-        parts = [f"{counts['trained']:,} rows to train on ({self.train.trained_tokens:,} of "
-                 f"{self.train.tokens:,} tokens trained)", f"{counts['held out']:,} held out"]
-        parts += [f"{count:,} {fate}" for fate, count in counts.items()
-                  if count and fate not in ("read", "trained", "held out")]
+        parts = [
+            f"{counts['trained']:,} rows to train on ({self.train.trained_tokens:,} of "
+            f"{self.train.tokens:,} tokens trained)",
+            f"{counts['held out']:,} held out",
+        ]
+        parts += [
+            f"{count:,} {fate}"
+            for fate, count in counts.items()
+            if count and fate not in ("read", "trained", "held out")
+        ]
         return f"{counts['read']:,} rows read: {', '.join(parts)}."
 
 

@@ -41,9 +41,15 @@ def provenance_of(
         "platform": platform.platform(terse=True),
         "packages": {name: version(name) for name in PACKAGES},
         "seed": config.train.seed,
-        "base": {"name": config.model.name, "revision": config.model.revision, "sha256": weights_sha256(place)},
+        "base": {
+            "name": config.model.name,
+            "revision": config.model.revision,
+            "sha256": weights_sha256(place),
+        },
         "data": [_file(path) for path in (*config.data.train, *config.data.held_out)],
-        "template_sha256": text_sha256(chat_template if isinstance(chat_template, str) else str(chat_template)),
+        "template_sha256": text_sha256(
+            chat_template if isinstance(chat_template, str) else str(chat_template)
+        ),
         "config_sha256": text_sha256(settings),
         "parameters": {"total": count.total, "trainable": count.trainable},
     }

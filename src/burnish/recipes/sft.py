@@ -94,7 +94,7 @@ def sft(
         _open_run(run, config, data, template, origin)
         base = _evaluate(subject, config, data, run, 0, screen, judge) | measure(subject)
         write_json(run.evaluation, {"base": base})
-        memory = {"best": base.get("held_out_loss"), "waited": 0}
+        memory: dict[str, Any] = {"best": base.get("held_out_loss"), "waited": 0}
     else:
         _require_same(run, origin)
         checkpoint.restore(found, optimizer)
@@ -140,9 +140,7 @@ def sft(
     return run
 
 
-def _chat_template(
-    config: RunConfig, loaded: LoadedModel, screen: Screen
-) -> tuple[ChatTemplate, list[int]]:
+def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tuple[ChatTemplate, list[int]]:
     """The template to train with, and the ids of tokens that had to be added for it."""
     tokenizer, model, new = loaded.tokenizer, loaded.model, []
     if config.template.kind == "chatml" or not tokenizer.chat_template:

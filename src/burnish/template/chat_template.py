@@ -122,9 +122,7 @@ class ChatTemplate:
         content = str(messages[index]["content"])
         self._require_faithful(where, added, prompt, messages[: index + 1])
         start = added.find(content.strip()) + len(content.strip())
-        ends = [
-            found + len(token) for token in self.stop_tokens if (found := added.find(token, start)) >= 0
-        ]
+        ends = [found + len(token) for token in self.stop_tokens if (found := added.find(token, start)) >= 0]
         if not ends:
             raise TemplateError(
                 f"{where}: law 'stops' fails: no stop token follows the answer",

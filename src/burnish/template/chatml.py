@@ -20,6 +20,8 @@ def give_chatml(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Put ChatML-lite on a tokenizer, in place. Gives the special tokens that were new to it."""
     known = tokenizer.get_vocab()
     new = [token for token in (START, END) if token not in known]
-    tokenizer.add_special_tokens({"additional_special_tokens": [START, END]}, replace_extra_special_tokens=False)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [START, END]}, replace_extra_special_tokens=False
+    )
     tokenizer.chat_template = TEMPLATE
     return new

@@ -6,4 +6,14 @@ from burnish.tokens.example import Example
 from burnish.tokens.order import Order
 from burnish.tokens.table import TokenTable
 
-__all__ = ["Batch", "Example", "Order", "Segment", "TokenTable", "encode", "flatten", "micro_batches", "token_ids"]
+__all__ = [
+    "Batch",
+    "Example",
+    "Order",
+    "Segment",
+    "TokenTable",
+    "encode",
+    "flatten",
+    "micro_batches",
+    "token_ids",
+]

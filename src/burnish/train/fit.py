@@ -59,6 +59,7 @@ def fit(
     the micro-batch budget changes memory and speed but not the gradient. Raises ``TrainingError`` when
     the loss or the gradient is not finite, or when a trained weight gets no gradient in the first step.
     """
+    assert settings.learning_rate is not None, "load_config fills it in"
     order = Order(len(table), settings.batch_size, settings.seed)
     steps = total_steps(table, settings)
     warmup = math.ceil(settings.warmup * steps)
@@ -84,9 +85,7 @@ def fit(
             )
         if step == start:
             _require_gradients(optimizer)
-        rate = learning_rate(
-            step, steps, settings.learning_rate, warmup, settings.decay, settings.decay_to
-        )
+        rate = learning_rate(step, steps, settings.learning_rate, warmup, settings.decay, settings.decay_to)
         norm = optimizer.step(rate, settings.max_grad_norm)
         yield Step(
             step=step + 1,

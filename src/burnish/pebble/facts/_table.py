@@ -18,9 +18,7 @@ def pairs(text: str) -> Table:
 
 def grouped(text: str) -> Table:
     """Rows written as ``answer: entity, entity; answer: entity``."""
-    return tuple(
-        (entity.strip(), answer) for answer, names in pairs(text) for entity in names.split(",")
-    )
+    return tuple((entity.strip(), answer) for answer, names in pairs(text) for entity in names.split(","))
 
 
 def lines(text: str) -> tuple[str, ...]:

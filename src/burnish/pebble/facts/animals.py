@@ -1,4 +1,4 @@
-"""Animals: class, legs, cover, food, young, sound, home, and names of the male and the female."""
+"""Animals: class, legs, young, sound and home."""
 
 from __future__ import annotations
 
@@ -17,25 +17,10 @@ _CLASSES = grouped("""mammal: cow, horse, dog, cat, sheep, goat, pig, lion, tige
     cockroach, termite, locust; reptile: snake, lizard, crocodile, tortoise, alligator, gecko,
     chameleon, iguana, cobra, python; amphibian: frog, toad, newt, salamander""")
 
-_LEGLESS = frozenset(
-    "whale dolphin walrus kangaroo monkey gorilla chimpanzee snake cobra python".split()
-)
+_LEGLESS = frozenset("whale dolphin walrus kangaroo monkey gorilla chimpanzee snake cobra python".split())
 _LEGS = {"mammal": "four", "bird": "two", "insect": "six", "amphibian": "four", "reptile": "four"}
 _MORE_LEGS = pairs("spider: eight; scorpion: eight; tarantula: eight")
 
-_COVERS = grouped("""feathers: robin, sparrow, eagle, owl, hen, duck, goose, swan, penguin,
-    ostrich, parrot, crow, raven, pigeon, peacock, stork, pelican, flamingo, gull, woodpecker,
-    hawk, falcon, blackbird, magpie, thrush, heron, cuckoo, vulture, canary, nightingale; fur:
-    cat, lion, tiger, leopard, wolf, fox, rabbit, hare, mouse, squirrel, otter, badger, koala,
-    panda, beaver, hamster, cheetah, jaguar, monkey, kangaroo; wool: sheep; spines: hedgehog;
-    scales: salmon, trout, cod, herring, carp, snake, lizard, goldfish, cobra, python, gecko,
-    iguana, chameleon, sardine, pike""")
-
-_FOODS = grouped("""grass: cow, horse, sheep, zebra, buffalo, kangaroo, donkey, hippo; meat:
-    lion, tiger, leopard, cheetah, wolf, jaguar, hyena, crocodile, alligator, vulture, eagle,
-    hawk; bamboo: panda; fish: otter, penguin, pelican, heron, dolphin; nuts: squirrel; mice:
-    owl; nectar: bee, butterfly; leaves: koala, giraffe, caterpillar, iguana; wood: termite;
-    insects: frog, toad, gecko, chameleon, spider; blood: flea""")
 
 _YOUNG = pairs("""cow: calf; horse: foal; dog: puppy; cat: kitten; sheep: lamb; goat: kid; pig:
     piglet; lion: cub; tiger: cub; wolf: cub; fox: cub; leopard: cub; cheetah: cub; badger: cub;
@@ -59,20 +44,11 @@ _HOMES = pairs("""bee: hive; dog: kennel; pig: sty; horse: stable; rabbit: burro
     canary: cage; swan: nest; heron: nest; thrush: nest; blackbird: nest; magpie: nest; termite:
     mound""")
 
-_FEMALES = pairs("""sheep: ewe; horse: mare; lion: lioness; tiger: tigress; fox: vixen; deer:
-    doe; rabbit: doe; pig: sow; peacock: peahen; leopard: leopardess; swan: pen; donkey: jenny""")
-
-_MALES = pairs("""sheep: ram; horse: stallion; pig: boar; duck: drake; goose: gander; deer:
-    stag; swan: cob; donkey: jack; rabbit: buck; cat: tom; elephant: bull; whale: bull; bee:
-    drone; moose: bull""")
-
 
 def relations() -> tuple[Relation, ...]:
     """The relations about animals."""
     legs = tuple(
-        (animal, _LEGS[kind])
-        for animal, kind in _CLASSES
-        if kind in _LEGS and animal not in _LEGLESS
+        (animal, _LEGS[kind]) for animal, kind in _CLASSES if kind in _LEGS and animal not in _LEGLESS
     )
     return (
         relation(
@@ -100,33 +76,6 @@ def relations() -> tuple[Relation, ...]:
             """How many legs does {an_entity} have?
             On how many legs does {an_entity} walk?
             How many legs can you count on {an_entity}?""",
-        ),
-        relation(
-            "animal_cover",
-            _COVERS,
-            "the cover of the body of {an_entity}",
-            """The body of {an_entity} is covered with {answer}.
-            With its {answer} all over it, the {entity} keeps safe.
-            On its skin {an_entity} has {answer}.
-            Look at {an_entity} and you will see {answer}.""",
-            """What covers the body of {an_entity}?
-            What does {an_entity} have on its skin?
-            With what is {an_entity} covered?""",
-            answer_first="With {answer} on its body goes {an_entity}.",
-        ),
-        relation(
-            "animal_food",
-            _FOODS,
-            "the main food of {an_entity}",
-            """{An_entity} eats {answer}.
-            Give some {answer} to {an_entity} and it will eat.
-            When it is hungry, {an_entity} looks for {answer}.
-            The {entity} lives on {answer}.
-            With {answer} the {entity} fills its belly.""",
-            """What does {an_entity} eat?
-            What does the {entity} live on?
-            When it is hungry, what does {an_entity} look for?""",
-            answer_first="With {answer} in its mouth {an_entity} is happy.",
         ),
         relation(
             "animal_young",
@@ -178,31 +127,5 @@ def relations() -> tuple[Relation, ...]:
             What do we call the home of {an_entity}?
             Name the home of {an_entity}.""",
             slot="{an_answer}",
-        ),
-        relation(
-            "animal_female",
-            _FEMALES,
-            "the word for a female {entity}",
-            """A female {entity} is known by the word {answer}.
-            {Answer} means a female {entity}.
-            For a female {entity} the farmer says {answer}.
-            We use the word {answer} for a female {entity}.
-            When {an_entity} is female, the word is {answer}.""",
-            """What is a female {entity} called?
-            What do you call the female of the {entity}?
-            Name the female of the {entity}.""",
-        ),
-        relation(
-            "animal_male",
-            _MALES,
-            "the word for a male {entity}",
-            """A male {entity} is known by the word {answer}.
-            {Answer} means a male {entity}.
-            For a male {entity} the farmer says {answer}.
-            We use the word {answer} for a male {entity}.
-            When {an_entity} is male, the word is {answer}.""",
-            """What is a male {entity} called?
-            What do you call the male of the {entity}?
-            Name the male of the {entity}.""",
         ),
     )

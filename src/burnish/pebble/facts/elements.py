@@ -1,4 +1,4 @@
-"""The chemical elements: symbol, number, state at room temperature and row of the table."""
+"""The chemical elements and their symbols."""
 
 from __future__ import annotations
 
@@ -24,21 +24,6 @@ _ELEMENTS = pairs("""hydrogen: H; helium: He; lithium: Li; beryllium: Be; boron:
 
 # Left out: a planet and an everyday verb have the same name, or the bulk element is unknown.
 _LEFT_OUT = frozenset({"mercury", "lead", "astatine", "francium", "actinium", "protactinium"})
-_GASES = frozenset(
-    "hydrogen helium nitrogen oxygen fluorine neon chlorine argon krypton xenon radon".split()
-)
-_ROW_ENDS = (2, 10, 18, 36, 54, 86, 118)
-_ROWS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
-
-
-def _state(name: str) -> str:
-    if name in _GASES:
-        return "gas"
-    return "liquid" if name == "bromine" else "solid"
-
-
-def _row(number: int) -> str:
-    return next(row for row, end in zip(_ROWS, _ROW_ENDS, strict=True) if number <= end)
 
 
 def relations() -> tuple[Relation, ...]:
@@ -61,45 +46,5 @@ def relations() -> tuple[Relation, ...]:
             """Which symbol stands for {entity}?
             How do chemists write {entity} for short?
             Name the chemical symbol of {entity}.""",
-        ),
-        relation(
-            "element_number",
-            tuple((name, str(number)) for name, _, number in numbered),
-            "the atomic number of {entity}",
-            """In the list of elements {entity} has number {answer}.
-            Number {answer} in the table of elements is {entity}.
-            An atom of {entity} has {answer} as its number.
-            {Entity} is element number {answer}.
-            The element with the number {answer} is {entity}.""",
-            """Which number does the element {entity} have?
-            What number is {entity} in the table of elements?
-            Give me the atomic number of {entity}.""",
-        ),
-        relation(
-            "element_state",
-            tuple((name, _state(name)) for name, _, _ in numbered),
-            "the usual state of {entity}",
-            """In a warm room {entity} is {an_answer}.
-            {Entity} is usually {an_answer}.
-            When it is not too hot and not too cold, {entity} is {an_answer}.
-            We call {entity} {an_answer}, because that is how we find it.
-            At room temperature you will find that {entity} is {an_answer}.""",
-            """Is {entity} a solid, a liquid or a gas?
-            At room temperature, what is {entity}, solid, liquid or gas?
-            In what state do we find {entity} in a warm room?""",
-            slot="{answer}",
-        ),
-        relation(
-            "element_row",
-            tuple((name, _row(number)) for name, _, number in numbered),
-            "the row of {entity} in the table of elements",
-            """{Entity} stands in the {answer} row of the table of elements.
-            In the {answer} row of the table we find {entity}.
-            If you look for {entity}, look in the {answer} row.
-            The {answer} row of the elements has {entity} in it.
-            We put {entity} in the {answer} row of the table.""",
-            """In which row of the table of elements is {entity}?
-            Which row of the table does {entity} stand in?
-            Where in the table of elements is {entity}, in which row?""",
         ),
     )

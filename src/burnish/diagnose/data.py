@@ -1,0 +1,52 @@
+"""Rules on the data that went in."""
+
+from __future__ import annotations
+
+from burnish.diagnose.finding import Finding, percent
+from burnish.diagnose.measured import Measured
+
+DROPPED = ("too long", "rejected", "no assistant turn")
+
+
+def rows_dropped(measured: Measured) -> Finding | None:
+    """Rows that could not be used: a warning from 5 % of those read, a problem from 25 %.
+
+    Duplicates do not count: leaving them out loses nothing.
+    """
+    counts = measured.counts
+    read, dropped = counts.get("read", 0), {fate: counts.get(fate, 0) for fate in DROPPED}
+    share = sum(dropped.values()) / read if read else 0.0
+    if share <= 0.05:
+        return None
+    fates = ", ".join(f"{count:,} {fate}" for fate, count in dropped.items() if count)
+    most = max(dropped, key=dropped.__getitem__)
+    return Finding(
+        "Many rows were left out",
+        "problem" if share > 0.25 else "warning",
+        f"{percent(share)} of {read:,} rows: {fates}.",
+        "The model is trained on what is left, which may be another mix than the data was meant to be.",
+        "Raise tokens.max_length, or split long rows."
+        if most == "too long"
+        else "Mend the rows that the ledger lists.",
+    )
+
+
+def many_epochs(measured: Measured) -> Finding | None:
+    """A warning from 8 epochs on, unless the held-out loss was best at the very end.
+
+    Repeating text up to 4 times is about as good as new text, and then worth less and less
+    (Muennighoff et al. 2023, arXiv:2305.16264). They pretrain; for fine-tuning we allow twice that.
+    """
+    train, held_out = measured.train, measured.held_out
+    epochs = train[-1]["epoch"] if train else 0.0
+    improving = len(held_out) > 2 and min(held_out, key=lambda row: row["loss"]) is held_out[-1]
+    if epochs <= 8 or improving:
+        return None
+    rows = measured.counts.get("trained")
+    return Finding(
+        "The data set is small for so many steps",
+        "warning",
+        f"{len(train):,} steps went over the {f'{rows:,} ' if rows else ''}trained rows {epochs:.1f} times.",
+        "Rows seen that often are learnt by heart rather than learnt from.",
+        "Add rows, or lower train.epochs.",
+    )

@@ -1,0 +1,110 @@
+"""The page: its frame, its opening, and the order of its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from burnish.diagnose import Finding, Measured, findings_of, verdict
+from burnish.diagnose.measured import read_object
+from burnish.report.answers import answers
+from burnish.report.examples import examples
+from burnish.report.figures import key_figures
+from burnish.report.findings import findings_section
+from burnish.report.losses import losses
+from burnish.report.markup import Markup, element, joined
+from burnish.report.numbers import duration, plural
+from burnish.report.origin import command, configuration, ledger, provenance
+from burnish.run_folder import RunFolder
+
+# Nothing is loaded and no script runs, whatever should slip into the page.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write ``run.report``, one file that needs nothing else, and give its path.
+
+    Parts of the run that are missing are left out. The same folder gives the same bytes. Raises
+    ``RunError`` where a file of the run is no JSON.
+    """
+    config = run.config.read_text(encoding="utf-8", errors="replace") if run.config.is_file() else ""
+    html = page(Measured.of(run), config, read_object(run.provenance))
+    # A half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes "?".
+    run.report.write_bytes(html.encode("utf-8", "replace"))
+    return run.report
+
+
+def page(measured: Measured, config: str, origin: dict[str, Any]) -> str:
+    found = findings_of(measured)
+    sections = [
+        key_figures(measured),
+        losses(measured),
+        answers(measured),
+        findings_section(found),
+        examples(measured),
+        ledger(measured),
+        configuration(config),
+        provenance(origin),
+        command(origin),
+    ]
+    title = f"{_base_name(origin)}, fine-tuned"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", f"burnish: {title}"),
+        # Of our own package, and read as CSS by the browser: it must not be escaped.
+        element("style", Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))),
+    )
+    body = element(
+        "body",
+        _opening(title, measured, origin, found),
+        element("main", *sections),
+        element("footer", element("p", f"Written by burnish {origin.get('burnish', '')}".rstrip() + ".")),
+    )
+    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _opening(title: str, measured: Measured, origin: dict[str, Any], found: Sequence[Finding]) -> Markup:
+    return element(
+        "header",
+        element("p", "burnish", class_="brand"),
+        element("h1", title),
+        element("p", verdict(found, measured.evaluation), class_="verdict", id="verdict"),
+        element("p", " · ".join(_facts(measured, origin)), class_="facts"),
+        _count_of(found),
+    )
+
+
+def _facts(measured: Measured, origin: dict[str, Any]) -> list[str]:
+    """The run in a line."""
+    trained, train = measured.counts.get("trained"), measured.train
+    facts = [str(origin["started"])[:10]] if origin.get("started") else []
+    if trained:
+        facts.append(f"{plural(trained, 'row')} trained on")
+    if train:
+        facts.append(f"{plural(train[-1]['step'], 'step')}, {train[-1]['epoch']:.3g} epochs")
+    if origin.get("seconds") is not None:
+        facts.append(duration(origin["seconds"]))
+    return facts
+
+
+def _count_of(found: Sequence[Finding]) -> Markup | None:
+    """How many findings of each kind, leading to them."""
+    names = {"problem": "problem", "warning": "warning", "good": "good sign"}
+    badges = [
+        element("a", plural(count, name), href="#findings", class_=f"badge {severity}")
+        for severity, name in names.items()
+        if (count := sum(finding.severity == severity for finding in found))
+    ]
+    return element("p", joined(*badges), class_="badges") if badges else None
+
+
+def _base_name(origin: dict[str, Any]) -> str:
+    name = str((origin.get("base") or {}).get("name") or "A model")
+    return name.rstrip("/").rsplit("/", 1)[-1] or name

@@ -1,0 +1,197 @@
+"""Files to conversations: good rows come through whole, bad rows are named by file and row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.data import Conversation, Message, Source, read
+from burnish.data.read import SHOWN, read_rows
+from burnish.errors import BurnishError, DataError
+
+ASK = {"role": "user", "content": "What is 1 + 1?"}
+SAY = {"role": "assistant", "content": "2."}
+GOOD = json.dumps({"messages": [ASK, SAY]})
+
+
+def written(folder: Path, *lines: str, name: str = "rows.jsonl") -> Path:
+    path = folder / name
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def row(*messages: Any) -> str:
+    return json.dumps({"messages": list(messages)})
+
+
+def test_good_rows_come_in_their_order_with_their_place(tmp_path: Path) -> None:
+    other = row({"role": "system", "content": "Be kind.\nÄ ☃"}, ASK, SAY)
+    path = written(tmp_path, GOOD, other)
+    first, second = read(path)
+    assert first.messages == (Message("user", "What is 1 + 1?"), Message("assistant", "2."))
+    assert second.messages[0] == Message("system", "Be kind.\nÄ ☃")
+    assert [c.source for c in (first, second)] == [Source(str(path), 1), Source(str(path), 2)]
+    assert str(second.source) == f"{path}:2"
+
+
+def test_empty_lines_are_no_rows_but_count_as_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, "", GOOD, "   ", GOOD)
+    assert [c.source.row for c in read(path)] == [2, 4]
+
+
+def test_several_files_are_read_one_after_the_other(tmp_path: Path) -> None:
+    one, two = written(tmp_path, GOOD, name="one.jsonl"), written(tmp_path, GOOD, name="two.jsonl")
+    assert [c.source.path for c in read([two, str(one)])] == [str(two), str(one)]
+
+
+def test_an_empty_file_gives_no_conversations(tmp_path: Path) -> None:
+    assert read(written(tmp_path)) == []
+
+
+BAD_ROWS = {
+    "not JSON": ("{'messages': []}", "not JSON"),
+    "cut off": (GOOD[:-5], "not JSON"),
+    "a list": ("[1, 2]", "a list, not an object"),
+    "a string": ('"hello"', "a str, not an object"),
+    "no messages": ('{"prompt": "a", "answer": "b"}', "its keys: 'prompt', 'answer'"),
+    "no keys": ("{}", "its keys: none"),
+    "empty messages": ('{"messages": []}', "no messages"),
+    "messages are null": ('{"messages": null}', "no messages"),
+    "messages are a string": ('{"messages": "hello"}', "no messages"),
+    "a message without role": (row(ASK, {"content": "2."}), "message 2 has no role"),
+    "a message that is a string": (row("hello"), "message 1 has no role"),
+    "unknown role": (row({"role": "human", "content": "hi"}), "unknown role 'human'"),
+    "role is null": (row({"role": None, "content": "hi"}), "unknown role None"),
+    "role is a list": (row({"role": ["user"], "content": "hi"}), "unknown role ['user']"),
+    "content is a number": (row({"role": "user", "content": 4}), "message 1 (user) has no text"),
+    "content is a list": (row(ASK, {"role": "assistant", "content": [SAY]}), "its content is list"),
+    "content is null": (row(ASK, {"role": "assistant", "content": None}), "its content is NoneType"),
+    "content is missing": (row({"role": "user"}), "its content is NoneType"),
+    "empty assistant turn": (row(ASK, {"role": "assistant", "content": ""}), "empty assistant turn"),
+    "blank assistant turn": (row(ASK, {"role": "assistant", "content": " \n"}), "empty assistant turn"),
+}
+
+
+@pytest.mark.parametrize(("bad", "says"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_bad_row_is_named_by_file_and_row(tmp_path: Path, bad: str, says: str) -> None:
+    path = written(tmp_path, GOOD, bad, GOOD)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert caught.value.what.startswith(f"{path}:2: ")
+    assert says in caught.value.what
+    assert isinstance(caught.value, BurnishError)
+
+
+def test_bad_rows_do_not_take_good_ones_with_them(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, "nonsense", GOOD, "[]")
+    good, bad = read_rows(path)
+    assert [c.source.row for c in good] == [1, 3]
+    assert [b.source for b in bad] == [Source(str(path), 2), Source(str(path), 4)]
+
+
+def test_several_bad_rows_stand_in_one_error(tmp_path: Path) -> None:
+    path = written(tmp_path, "nonsense", GOOD, "[]", "{}")
+    with pytest.raises(DataError, match="3 rows cannot be read") as caught:
+        read(path)
+    assert [f"{path}:{number}: " in str(caught.value) for number in (1, 2, 3, 4)] == [True, False, True, True]
+    assert "data.bad_rows: skip" in caught.value.fix
+
+
+def test_many_bad_rows_are_counted_beyond_the_first(tmp_path: Path) -> None:
+    path = written(tmp_path, *["nonsense"] * (SHOWN + 7))
+    with pytest.raises(DataError, match=f"{SHOWN + 7} rows cannot be read") as caught:
+        read(path)
+    assert caught.value.what.count(str(path)) == SHOWN
+    assert "and 7 more" in caught.value.what
+
+
+def test_gzip_is_read_as_the_plain_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write(GOOD + "\n" + GOOD + "\n")
+    assert [c.source.row for c in read(path)] == [1, 2]
+    assert read(path)[0].messages == read(written(tmp_path, GOOD))[0].messages
+
+
+def test_what_is_no_gzip_or_is_cut_off_is_a_data_error(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD, name="rows.jsonl.gz")
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz"):
+        read(path)
+    path.write_bytes(gzip.compress(GOOD.encode())[:-12])
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz"):
+        read(path)
+
+
+def test_a_missing_file_a_folder_and_a_wrong_suffix_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "nowhere.jsonl")
+    with pytest.raises(DataError, match="is a folder"):
+        read(tmp_path)
+    with pytest.raises(DataError, match=r"not a \.jsonl"):
+        read(written(tmp_path, GOOD, name="rows.txt"))
+
+
+def test_bytes_that_are_not_utf8_are_a_data_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(GOOD.encode() + b"\n\xff\xfe\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read(path)
+
+
+def test_messages_go_in_and_out_unchanged() -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    messages = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": " two \n lines ", "name": "Ann"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "2", "tool_call_id": "7"},
+        {"role": "assistant", "content": "It is 2.", "reasoning_content": "1 and 1"},
+    ]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    conversation = Conversation.from_messages(messages, tools)
+    assert conversation.as_dicts() == messages
+    assert conversation.tools == tuple(tools)
+    assert conversation.messages[1].extra == {"name": "Ann"}
+
+
+def test_a_tool_call_needs_no_text_and_null_extras_say_nothing() -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}], "reasoning": None}
+    only = Conversation.from_messages([message]).messages[0]
+    assert (only.content, only.extra) == ("", {"tool_calls": [{"id": "1"}]})
+
+
+def test_tools_of_a_row_are_kept(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    path = written(tmp_path, json.dumps({"messages": [ASK, SAY], "tools": tools, "id": 9}))
+    assert read(path)[0].tools == tuple(tools)
+
+
+def test_asked_ends_in_the_last_user_turn_and_reference_follows_it() -> None:
+    again = {"role": "user", "content": "And 2 + 2?"}
+    more = {"role": "assistant", "content": "4."}
+    whole = Conversation.from_messages([ASK, SAY, again, more])
+    assert [m.content for m in whole.asked] == ["What is 1 + 1?", "2.", "And 2 + 2?"]
+    assert whole.reference == "4."
+
+
+def test_asked_may_end_in_a_tool_result() -> None:
+    result = {"role": "tool", "content": "2"}
+    conversation = Conversation.from_messages([ASK, {"role": "assistant", "content": "calls"}, result, SAY])
+    assert conversation.asked[-1] == Message("tool", "2")
+    assert conversation.reference == "2."
+
+
+def test_there_is_no_reference_where_the_user_has_the_last_word() -> None:
+    conversation = Conversation.from_messages([SAY, ASK])
+    assert len(conversation.asked) == 2
+    assert conversation.reference is None
+
+
+def test_nothing_is_asked_where_no_user_speaks() -> None:
+    conversation = Conversation.from_messages([SAY])
+    assert conversation.asked == ()
+    assert conversation.reference == "2."

@@ -1,0 +1,106 @@
+"""Cross-entropy against a hand calculation, against torch and against its derivative."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from burnish.loss import cross_entropy
+
+
+def random_case(rows: int = 7, vocabulary: int = 11) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(rows, vocabulary, generator=draw)
+    targets = torch.randint(vocabulary, (rows,), generator=draw)
+    return logits, targets, 2 * torch.rand(rows, generator=draw)
+
+
+def test_the_two_rows_of_the_docstring_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+    loss, count = cross_entropy(logits, torch.tensor([0, 1]), torch.tensor([1.0, 2.0]))
+    assert loss.item() == pytest.approx(math.log(2) + 2 * math.log(4 / 3))
+    assert count.item() == 3.0
+
+
+def test_equals_torch_on_random_input() -> None:
+    logits, targets, weights = random_case()
+    loss, count = cross_entropy(logits, targets, torch.ones(7))
+    torch.testing.assert_close(loss, functional.cross_entropy(logits, targets, reduction="sum"))
+    assert count.item() == 7
+    weighted, total = cross_entropy(logits, targets, weights)
+    each = -torch.log_softmax(logits, dim=-1)[torch.arange(7), targets]
+    torch.testing.assert_close(weighted, (weights * each).sum())
+    torch.testing.assert_close(total, weights.sum())
+
+
+def test_the_gradient_is_the_weighted_softmax_less_one_hot() -> None:
+    logits, targets, weights = random_case()
+    logits.requires_grad_(True)
+    cross_entropy(logits, targets, weights)[0].backward()
+    by_hand = torch.softmax(logits.detach(), dim=-1) - functional.one_hot(targets, 11)
+    torch.testing.assert_close(logits.grad, weights[:, None] * by_hand)
+
+
+def test_the_gradient_is_that_of_finite_differences() -> None:
+    logits, targets, weights = random_case(3, 4)
+    logits.requires_grad_(True)
+    cross_entropy(logits, targets, weights)[0].backward()
+    assert logits.grad is not None
+    nudge = 1e-2
+    for row in range(3):
+        for column in range(4):
+            up, down = logits.detach().clone(), logits.detach().clone()
+            up[row, column] += nudge
+            down[row, column] -= nudge
+            slope = (cross_entropy(up, targets, weights)[0] - cross_entropy(down, targets, weights)[0]) / (
+                2 * nudge
+            )
+            assert slope.item() == pytest.approx(logits.grad[row, column].item(), abs=1e-3)
+
+
+def test_a_row_of_weight_zero_does_not_count() -> None:
+    logits, targets, weights = random_case()
+    weights[3] = 0.0
+    rest = [0, 1, 2, 4, 5, 6]
+    with_it = cross_entropy(logits, targets, weights)
+    without = cross_entropy(logits[rest], targets[rest], weights[rest])
+    torch.testing.assert_close(with_it, without)
+
+
+def test_the_sum_over_parts_is_the_sum_over_the_whole() -> None:
+    logits, targets, weights = random_case()
+    whole, count = cross_entropy(logits, targets, weights)
+    parts = [cross_entropy(logits[part], targets[part], weights[part]) for part in (slice(3), slice(3, None))]
+    torch.testing.assert_close(parts[0][0] + parts[1][0], whole)
+    torch.testing.assert_close(parts[0][1] + parts[1][1], count)
+
+
+def test_no_rows_give_nothing() -> None:
+    empty = torch.zeros(0, 5, requires_grad=True)
+    loss, count = cross_entropy(empty, torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    loss.backward()
+    assert (loss.item(), count.item()) == (0.0, 0.0)
+
+
+def test_bf16_logits_get_an_fp32_softmax() -> None:
+    """50,000 equal logits: summed in bf16 the partition function would stick at 256."""
+    logits = torch.zeros(2, 50_000, dtype=torch.bfloat16)
+    loss, _ = cross_entropy(logits, torch.tensor([0, 1]), torch.ones(2))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(2 * math.log(50_000), rel=1e-5)
+
+
+def test_bf16_logits_lose_nothing_but_their_own_rounding() -> None:
+    logits, targets, weights = random_case()
+    rounded = logits.bfloat16()
+    torch.testing.assert_close(
+        cross_entropy(rounded, targets, weights)[0], cross_entropy(rounded.float(), targets, weights)[0]
+    )
+
+
+def test_large_logits_stay_finite() -> None:
+    loss, _ = cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1]), torch.ones(1))
+    assert loss.item() == pytest.approx(2e4)
