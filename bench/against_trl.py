@@ -46,7 +46,7 @@ def main() -> None:
         folder = Path(name)
         base = make_base(folder / "base", options.width)
         data = folder / "rows.jsonl"
-        chosen = [row for row in rows(CONVERSATIONS)][: options.rows]
+        chosen = rows(CONVERSATIONS)[: options.rows]
         data.write_text("".join(json.dumps(row) + "\n" for row in chosen), "utf-8")
         print(
             f"{'round':>5} {'burnish':>14} {'TRL':>14} {'ratio':>7} {'loss, burnish':>14} {'loss, TRL':>10}"

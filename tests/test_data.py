@@ -174,24 +174,24 @@ def test_asked_ends_in_the_last_user_turn_and_reference_follows_it() -> None:
     again = {"role": "user", "content": "And 2 + 2?"}
     more = {"role": "assistant", "content": "4."}
     whole = Conversation.from_messages([ASK, SAY, again, more])
-    assert [m.content for m in whole.asked] == ["What is 1 + 1?", "2.", "And 2 + 2?"]
+    assert [m.content for m in whole.asked.messages] == ["What is 1 + 1?", "2.", "And 2 + 2?"]
     assert whole.reference == "4."
 
 
 def test_asked_may_end_in_a_tool_result() -> None:
     result = {"role": "tool", "content": "2"}
     conversation = Conversation.from_messages([ASK, {"role": "assistant", "content": "calls"}, result, SAY])
-    assert conversation.asked[-1] == Message("tool", "2")
+    assert conversation.asked.messages[-1] == Message("tool", "2")
     assert conversation.reference == "2."
 
 
 def test_there_is_no_reference_where_the_user_has_the_last_word() -> None:
     conversation = Conversation.from_messages([SAY, ASK])
-    assert len(conversation.asked) == 2
+    assert len(conversation.asked.messages) == 2
     assert conversation.reference is None
 
 
 def test_nothing_is_asked_where_no_user_speaks() -> None:
     conversation = Conversation.from_messages([SAY])
-    assert conversation.asked == ()
+    assert conversation.asked.messages == ()
     assert conversation.reference == "2."

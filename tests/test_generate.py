@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from burnish.data import Message
+from burnish.data import Conversation, Message
 from burnish.errors import BurnishError
 from burnish.generate import ChatSession, Sampling, answer_all, generate
 from burnish.pebble.tokenizer import RESERVED
@@ -17,7 +17,7 @@ from conftest import small_tokenizer, tiny_model
 GREEDY = Sampling(max_new_tokens=12)
 SAMPLED = Sampling(temperature=1.0, max_new_tokens=12, seed=3)
 NEVER = [0]
-"""Stop ids that a model of this file never says."""
+"""Stop ids that the model of this file never says when it says the likeliest."""
 
 TEXTS = ["the cat", "the dog", "What is the capital of France?", "a", "ice is", "the house", "b"]
 
@@ -31,7 +31,7 @@ def model() -> PreTrainedModel:
 
 
 def silence(model: PreTrainedModel, tokens: range) -> None:
-    """Make tokens that are never said: the final norm's output gains a constant that only they dislike."""
+    """Give tokens a logit of 0 everywhere: of the hundreds of others, some are always above it."""
     with torch.no_grad():
         model.get_output_embeddings().weight[tokens.start : tokens.stop] = 0.0
 
@@ -128,7 +128,6 @@ def test_streamed_text_is_the_text_of_the_answer(model: PreTrainedModel, samplin
     assert len(pieces) > 1
 
 
-@pytest.mark.xfail(strict=True, reason="the stream leaves special tokens out, the answer's text keeps them")
 def test_streamed_text_keeps_the_special_tokens_that_the_answer_keeps() -> None:
     loud = tiny_model("llama", len(small_tokenizer()))
     silence(loud, range(len(RESERVED), len(small_tokenizer())))
@@ -165,16 +164,6 @@ def test_a_sample_may_be_any_token_and_top_p_narrows_it(model: PreTrainedModel) 
     assert first_tokens(1.0) - set(order[:50])  # no hidden top-k of 50
 
 
-@pytest.mark.xfail(strict=True, reason="the generation config of the model folder has its say")
-def test_temperature_zero_is_the_likeliest_token_whatever_the_folder_says() -> None:
-    model = tiny_model("llama", len(small_tokenizer()))
-    silence(model, range(len(RESERVED)))
-    model.generation_config.repetition_penalty = 5.0
-    prompt = prompts()[2]
-    (answer,) = generate(model, small_tokenizer(), [prompt], NEVER, GREEDY)
-    assert list(answer.ids) == by_hand(model, prompt, 12)
-
-
 def test_gpt2_knows_its_positions_too() -> None:
     gpt2 = tiny_model("gpt2", len(small_tokenizer()), n_positions=16)
     with pytest.raises(BurnishError, match="at most 16"):
@@ -186,7 +175,10 @@ def test_gpt2_knows_its_positions_too() -> None:
 
 def test_answer_all_asks_through_the_template(model: PreTrainedModel) -> None:
     tokenizer = small_tokenizer()
-    asked = [[Message("system", "Be"), Message("user", "a")], [Message("user", "the cat")]]
+    asked = [
+        Conversation((Message("system", "Be"), Message("user", "a"))),
+        Conversation((Message("user", "the cat"),)),
+    ]
     rendered = ["<|system|>Be<|end|><|user|>a<|end|><|assistant|>", "<|user|>the cat<|end|><|assistant|>"]
     answers = answer_all(model, ChatTemplate(tokenizer), asked, GREEDY)
     assert [list(answer.ids) for answer in answers] == [

@@ -299,7 +299,6 @@ def test_a_generation_prompt_that_the_turn_does_not_begin_with_breaks_served() -
     assert "message 3: law 'served' fails" in refused(template)
 
 
-@pytest.mark.xfail(strict=True, reason="the role marker becomes part of the completion and is trained")
 def test_a_template_that_ignores_the_generation_prompt_breaks_a_law() -> None:
     assert "law '" in refused(with_template("{%- for m in messages -%}" + TURN + "{%- endfor -%}"))
 
@@ -324,7 +323,6 @@ def test_a_dropped_system_turn_breaks_faithful() -> None:
     assert "law 'faithful' fails: the rendered turn has not kept message 1 (system)" in says
 
 
-@pytest.mark.xfail(strict=True, reason="a message counts as kept when its text stands anywhere in the prompt")
 def test_a_dropped_system_turn_breaks_faithful_though_its_text_stands_elsewhere() -> None:
     turns = [("system", "a"), ("user", "a cat"), ("assistant", "b")]
     assert "law 'faithful' fails" in refused(with_template(DROPS_SYSTEM), turns)

@@ -249,8 +249,12 @@ def test_with_lora_only_the_adapter_and_the_named_embeddings_change() -> None:
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     add_lora(model, LORA, [5, 6])
     trained(model)
-    after = {name.replace(".base_layer", ""): p for name, p in model.named_parameters()}
-    assert all(torch.equal(after[name.replace(".base_layer", "")], old) for name, old in before.items())
+    wrappers = (".token_adapter", ".base_layer")  # what peft puts around a layer of the base
+    after = {
+        name.replace(wrappers[0], "").replace(wrappers[1], ""): p for name, p in model.named_parameters()
+    }
+    for name, old in before.items():
+        assert torch.equal(after[name], old), name
     assert count_parameters(model).trainable == sum(
         p.numel() for name, p in after.items() if "lora_" in name or "trainable_tokens" in name
     )
@@ -337,7 +341,6 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert found.step == 100
 
 
-@pytest.mark.xfail(strict=True, reason="names are sorted as text: step-1000000 comes before step-999999")
 def test_the_millionth_step_is_newer_than_the_one_before(tmp_path: Path) -> None:
     optimizer = stepped()
     for step in (999_999, 1_000_000):

@@ -1,7 +1,8 @@
 """burnish: fine-tuning that can be trusted.
 
 What is listed in ``__all__`` is the public surface. Each name is imported when it is first used, so
-that ``import burnish`` costs nothing.
+that ``import burnish`` costs nothing. ``burnish.generate`` and ``burnish.diagnose`` are rooms; their main
+functions have the same names and are imported from there.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from burnish.config import RunConfig, load_config
     from burnish.data import Conversation, Message, read
-    from burnish.diagnose import diagnose
     from burnish.errors import BurnishError
-    from burnish.generate import generate
     from burnish.model.load import load_model
     from burnish.recipes.sft import sft
     from burnish.template import ChatTemplate, Turn
@@ -28,9 +27,7 @@ _HOMES = {
     "Message": "data",
     "RunConfig": "config",
     "Turn": "template",
-    "diagnose": "diagnose",
     "encode": "tokens",
-    "generate": "generate",
     "load_config": "config",
     "load_model": "model.load",
     "read": "data",
@@ -45,9 +42,7 @@ __all__ = [
     "Message",
     "RunConfig",
     "Turn",
-    "diagnose",
     "encode",
-    "generate",
     "load_config",
     "load_model",
     "read",

@@ -8,7 +8,8 @@
     ├── RunError            a run folder that is taken, incomplete or does not match
     └── TrainingError       training that cannot go on: no gradient, a loss that is not finite
 
-A broken invariant of our own is an ``assert``, not one of these.
+``Interrupted`` stands beside them: nothing is wrong, the person stopped a run. A broken invariant of our
+own is an ``assert``, not one of these.
 """
 
 from __future__ import annotations
@@ -44,3 +45,14 @@ class RunError(BurnishError):
 
 class TrainingError(BurnishError):
     """Training that cannot go on without harm."""
+
+
+class Interrupted(Exception):
+    """The person stopped a run, which can go on.
+
+    Not a ``KeyboardInterrupt``, which the command line's library would swallow.
+    """
+
+    def __init__(self, saved: int, go_on: str) -> None:
+        done = f"everything up to step {saved} is saved" if saved else "no step was saved yet"
+        super().__init__(f"Stopped: {done}.\nGo on with: {go_on}")

@@ -95,7 +95,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     the run was cut off while it wrote."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # JSON may hold U+2028
     for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
@@ -105,7 +105,10 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Whole or not at all: written under another name, then renamed."""
+    staged = path.with_name(f".writing-{path.name}")
+    staged.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    staged.replace(path)
 
 
 def read_json(path: Path) -> Any:

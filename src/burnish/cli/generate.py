@@ -27,27 +27,27 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut off.")] = 256,
 ) -> None:
     """Answer a prompt, or a file of them."""
-    from burnish.data import Message, read
+    from burnish.data import Conversation, Message, read
     from burnish.errors import ConfigError
     from burnish.generate import Sampling, answer_all, open_model
 
     if (prompt is None) == (data is None):
         raise ConfigError("give either a prompt or --data", fix='burnish generate runs/quickstart "Hello"')
     if prompt is not None:
-        first = [Message("system", system)] if system else []
-        asked = [(*first, Message("user", prompt))]
+        first = (Message("system", system),) if system else ()
+        asked = [Conversation((*first, Message("user", prompt)))]
     else:
         assert data is not None
         asked = [conversation.asked for conversation in read(data)]
     opened, template = open_model(model, base=base)
     sampling = Sampling(temperature, top_p, seed, max_new_tokens)
     answers = answer_all(opened, template, asked, sampling)
-    for messages, answer in zip(asked, answers, strict=True):
+    for conversation, answer in zip(asked, answers, strict=True):
         if prompt is not None:
             sys.stdout.write(answer.text + "\n")
         else:
             row = {
-                "messages": [message.as_dict() for message in messages],
+                "messages": conversation.as_dicts(),
                 "answer": answer.text,
                 "stopped": answer.stopped,
             }

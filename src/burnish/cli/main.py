@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from burnish.cli import chat, generate, pretrain, quickstart, report, train
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, Interrupted
 
 app = typer.Typer(
     name="burnish",
@@ -47,13 +47,8 @@ def main() -> None:
     except BurnishError as error:
         _explain(error)
         sys.exit(1)
-    except KeyboardInterrupt as interrupt:
-        run, step = getattr(interrupt, "run", None), getattr(interrupt, "step", None)
-        if run:
-            sys.stderr.write(f"\nStopped after step {step}; everything until then is saved.\n")
-            sys.stderr.write(f"Go on with: burnish train --resume {run}\n")
-        else:
-            sys.stderr.write("\nInterrupted.\n")
+    except Interrupted as stop:
+        sys.stderr.write(f"\n{stop}\n")
         sys.exit(130)
 
 

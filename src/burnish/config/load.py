@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,8 +41,11 @@ def build_config(
         if isinstance(field.default, BaseModel)
     }
     for section, value in (read_yaml(path) if path else {}).items():
-        both = isinstance(tree.get(section), dict) and isinstance(value, dict)
-        tree[section] = tree[section] | value if both else value
+        defaults = tree.get(section)
+        if isinstance(defaults, dict) and isinstance(value, dict | None):
+            tree[section] = defaults | (value or {})
+        else:
+            tree[section] = value
     for key, value in given.items():
         set_key(tree, key, value)
     for override in overrides:
@@ -67,9 +72,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """A value as YAML reads it, with 1e-4 a number (YAML 1.1 wants 1.0e-4 and reads a string)."""
+    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text) and math.isfinite(float(text)):
+        return float(text)
     try:
-        return float(text) if "e" in text.lower() and not text.isalpha() else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
 
 
@@ -97,8 +104,10 @@ def _mistake(kind: type[BaseModel], item: Any) -> str:
     if item["type"] != "extra_forbidden":
         return f"{key}: {item['msg']} (given: {item['input']!r})"
     known = _keys(kind)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     same_name = [name for name in known if name.rsplit(".", 1)[-1] == path[-1]]
+    # A key of a section is first looked for in that section.
+    section = [name for name in known if len(path) > 1 and name.startswith(f"{path[0]}.")]
+    near = difflib.get_close_matches(key, section or known, n=1, cutoff=0.0)
     return f"{key}: no such key; did you mean {(same_name or near)[0]}?"
 
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class Section(BaseModel):
-    """Strict and frozen: an unknown key or a wrong type is refused, and nothing changes afterwards."""
+    """Frozen, and an unknown key is refused. Text that reads as the type wanted is taken as it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ModelConfig(Section):

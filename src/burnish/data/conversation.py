@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from burnish.errors import DataError
@@ -62,16 +62,16 @@ class Conversation:
         return cls(parsed, tuple(tools or ()), source)
 
     @property
-    def asked(self) -> tuple[Message, ...]:
-        """The messages up to the last user turn (or tool result): what is put to a model. Empty where
-        there is none."""
+    def asked(self) -> Conversation:
+        """The part up to the last user turn (or tool result): what is put to a model. Without messages
+        where there is none."""
         last = max((i for i, m in enumerate(self.messages) if m.role in ("user", "tool")), default=-1)
-        return self.messages[: last + 1]
+        return replace(self, messages=self.messages[: last + 1])
 
     @property
     def reference(self) -> str | None:
         """What the conversation says to that, where it goes on."""
-        behind = self.messages[len(self.asked) :]
+        behind = self.messages[len(self.asked.messages) :]
         return behind[0].content if behind else None
 
     def as_dicts(self) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +74,17 @@ def _lines(path: Path) -> Iterator[tuple[Source, str]]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield Source(str(path), number), line
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error})", fix="Save the file as UTF-8.") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error})", fix="Compress it again.") from error
 
 
 def _conversation(line: str, source: Source) -> Conversation:
     try:
         row = json.loads(line)
-    except ValueError as error:
+        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{source}: not JSON ({error})",
             why="The row's conversation cannot be read, and guessing would train on something else.",
@@ -95,5 +99,7 @@ def _conversation(line: str, source: Source) -> Conversation:
             fix='Write {"messages": [{"role": "user", "content": ...}, '
             '{"role": "assistant", "content": ...}]}.',
         )
-    tools: Any = row.get("tools")
+    tools: Any = row.get("tools") or []
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise DataError(f"{source}: its tools are no list of objects", fix="Write a list of JSON schemas.")
     return Conversation.from_messages(row["messages"], tools, source)

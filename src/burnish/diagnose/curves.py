@@ -7,7 +7,8 @@ run, and at least three steps.
 from __future__ import annotations
 
 import math
-from statistics import fmean, median
+from itertools import accumulate
+from statistics import fmean
 from typing import Any
 
 from burnish.diagnose.finding import Finding, Severity, percent
@@ -118,7 +119,8 @@ def diverging(measured: Measured) -> Finding | None:
     if len(train) < 2 * FEWEST_STEPS:
         return None
     stretch = _stretch(train)
-    means = [_mean(train[start : start + stretch]) for start in range(len(train) - stretch + 1)]
+    sums = [0.0, *accumulate(row["loss"] for row in train)]
+    means = [(sums[end] - sums[end - stretch]) / stretch for end in range(stretch, len(sums))]
     best = min(range(len(means)), key=means.__getitem__)
     if means[-1] <= 1.25 * means[best]:
         return None
@@ -133,26 +135,28 @@ def diverging(measured: Measured) -> Finding | None:
 
 
 def spikes(measured: Measured) -> Finding | None:
-    """Steps with a loss over 1.5 times the median of the ten before them.
+    """Steps with a loss over 1.5 times the highest of the ten before them.
 
-    A warning; a problem where it is one step in thirty or more. Batches of a few short answers vary by
-    some 20 %, so half as much again is out of the ordinary. Silent where ``diverging`` speaks.
+    A warning; a problem where they are three or more and at least one step in a hundred. To compare
+    with the highest, not the mean, keeps noisy small batches silent: with losses spread by half of
+    their mean, 1.5 times the highest of ten is some three standard deviations up. Silent where
+    ``diverging`` speaks.
     """
     train = measured.train
     found = [
         row
         for i, row in enumerate(train)
-        if i >= 10 and row["loss"] > 1.5 * median(earlier["loss"] for earlier in train[i - 10 : i])
+        if i >= 10 and row["loss"] > 1.5 * max(earlier["loss"] for earlier in train[i - 10 : i])
     ]
     if not found or diverging(measured):
         return None
     highest = max(found, key=lambda row: row["loss"])
-    severity: Severity = "problem" if 30 * len(found) >= len(train) and len(found) > 1 else "warning"
+    severity: Severity = "problem" if len(found) >= max(3, len(train) / 100) else "warning"
     return Finding(
         "The training loss spikes",
         severity,
-        f"{len(found)} of {len(train)} steps lie 1.5 times above the ten before them; the highest is "
-        f"step {highest['step']} with {highest['loss']:.3f}{_steepest(train)}.",
+        f"{len(found)} of {len(train)} steps had a loss over 1.5 times the highest of the ten before; "
+        f"the worst is step {highest['step']} with {highest['loss']:.3f}{_steepest(train)}.",
         "Now and then a step is too large, or a batch holds odd rows.",
         "Lower train.learning_rate or train.max_grad_norm; look at the rows of those steps.",
     )

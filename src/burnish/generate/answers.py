@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import TextStreamer
 
-from burnish.data import Message
+from burnish.data import Conversation
 from burnish.errors import BurnishError
 from burnish.template import ChatTemplate
 from burnish.tokens import token_ids
@@ -80,7 +80,7 @@ def generate(
                 temperature=sampling.temperature or None,
                 top_p=sampling.top_p if sampling.temperature > 0 else None,
                 top_k=None,
-                streamer=_Streamer(tokenizer, stream) if stream else None,
+                streamer=_Streamer(tokenizer, stream, stop_ids) if stream else None,
             )
             for number, row in zip(group, output[:, length:].tolist(), strict=True):
                 answers[number] = _answer(tokenizer, row, stop_ids)
@@ -91,7 +91,7 @@ def generate(
 def answer_all(
     model: PreTrainedModel,
     template: ChatTemplate,
-    conversations: Sequence[Sequence[Message]],
+    conversations: Sequence[Conversation],
     sampling: Sampling = Sampling(),
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
@@ -99,9 +99,9 @@ def answer_all(
     prompts = [
         token_ids(
             template.tokenizer,
-            template.render([message.as_dict() for message in messages], add_generation_prompt=True),
+            template.render(conversation.as_dicts(), conversation.tools, add_generation_prompt=True),
         )
-        for messages in conversations
+        for conversation in conversations
     ]
     return generate(model, template.tokenizer, prompts, template.stop_ids, sampling, progress=progress)
 
@@ -127,11 +127,17 @@ def _room(model: PreTrainedModel, length: int, wanted: int) -> int:
 
 
 class _Streamer(TextStreamer):  # type: ignore[misc]  # transformers is not typed
-    """Hands each finished piece of text to a function."""
+    """Hands each finished piece of the answer, without its stop token, to a function."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stream: Callable[[str], None]) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.stream = stream
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stream: Callable[[str], None], stop_ids: Sequence[int]
+    ) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=False)
+        self.stream, self.stop_ids = stream, frozenset(stop_ids)
+
+    def put(self, value: torch.Tensor) -> None:
+        if self.next_tokens_are_prompt or int(value.flatten()[0]) not in self.stop_ids:
+            super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.stream(text)

@@ -30,8 +30,9 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequen
     """Freeze ``model`` and give its linear layers W the product (alpha / rank) B A (Hu et al. 2021,
     arXiv:2106.09685). B starts at zero, so at first the model is its base exactly.
 
-    The embeddings of ``train_tokens`` are trained beside it, the others not. The layers are put into
-    ``model`` itself; the wrapper that is returned knows how to save them.
+    The embeddings of ``train_tokens`` are trained beside it, the others not; where the head has a table
+    of its own, so are their rows in it. The layers are put into ``model`` itself; the wrapper that is
+    returned knows how to save them.
     """
     alpha = config.alpha if config.alpha is not None else 2 * config.rank
     targets = config.targets if isinstance(config.targets, str) else list(config.targets)
@@ -41,13 +42,23 @@ def add_lora(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequen
         lora_alpha=alpha,
         lora_dropout=config.dropout,
         target_modules=targets,
-        trainable_token_indices=list(train_tokens) or None,
+        trainable_token_indices=_token_rows(model, train_tokens) if train_tokens else None,
     )
     try:
         # Without the cast, adapters have the type of the base: their fp32 masters are the optimizer's.
         return get_peft_model(model, settings, autocast_adapter_dtype=False)
     except ValueError as error:
         raise ModelError(f"adapter.targets: {error}", fix="Name linear layers, or use all-linear.") from error
+
+
+def _token_rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]:
+    """The tables to train these tokens' rows of, by the names of their modules."""
+    tables = [model.get_input_embeddings()]
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not tables[0].weight:
+        tables.append(head)
+    names = {id(module): name for name, module in model.named_modules()}
+    return {names[id(table)]: list(tokens) for table in tables}
 
 
 def count_parameters(model: torch.nn.Module) -> ParameterCount:

@@ -53,18 +53,18 @@ def flat_attention(
     multiple of G; gives (1, T, H, D).
 
     Neighbouring segments of similar length are padded on the right to the longest and share one call:
-    exact, since under causal attention nothing real looks at what follows it. A window, a cap or an
-    attention sink raises ``NotImplementedError``: such a model is given padded batches instead.
+    exact, since under causal attention nothing real looks at what follows it. With a sliding window w, a
+    token sees itself and the w - 1 before it. A soft cap or an attention sink raises
+    ``NotImplementedError``: such a model is given padded batches instead.
     """
-    longest = max(segment.length for segment in segments)
-    if softcap is not None or s_aux is not None or (sliding_window and sliding_window < longest):
-        raise NotImplementedError("flat attention has no sliding window, soft cap or attention sink")
+    if softcap is not None or s_aux is not None:
+        raise NotImplementedError("flat attention has no soft cap and no attention sink")
     attended = []
     for group in _groups(segments):
         lengths = [segment.length for segment in group]
         part = slice(group[0].start, group[0].start + sum(lengths))
         q, k, v = (_rows(states[0, :, part], lengths) for states in (query, key, value))
-        out = _causal(q, k, v, scaling, dropout if module.training else 0.0).transpose(1, 2)
+        out = _causal(q, k, v, scaling, dropout if module.training else 0.0, sliding_window).transpose(1, 2)
         attended += [row[:length] for row, length in zip(out, lengths, strict=True)]
     return torch.cat(attended)[None], None
 
@@ -88,19 +88,31 @@ def _rows(states: Tensor, lengths: Sequence[int]) -> Tensor:
     return torch.stack([functional.pad(piece, (0, 0, 0, longest - piece.shape[1])) for piece in pieces])
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor, scaling: float | None, dropout: float) -> Tensor:
+def _causal(
+    q: Tensor, k: Tensor, v: Tensor, scaling: float | None, dropout: float, window: int | None
+) -> Tensor:
     """Causal attention of (B, H, L, D) queries over (B, G, L, D) keys and values."""
     length = q.shape[2]
+    hidden = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+    if window is not None and window < length:
+        hidden |= torch.ones_like(hidden).tril(-window)
     if q.device.type != "cpu" or length > PLAIN_UP_TO or dropout:
+        plain = window is None or window >= length
         return functional.scaled_dot_product_attention(
-            q, k, v, is_causal=True, dropout_p=dropout, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+            q,
+            k,
+            v,
+            attn_mask=None if plain else ~hidden,
+            is_causal=plain,
+            dropout_p=dropout,
+            scale=scaling,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     scale = q.shape[3] ** -0.5 if scaling is None else scaling
     scores = (q * scale) @ k.transpose(2, 3)
-    later = torch.ones(length, length, dtype=torch.bool).triu(1)
-    return torch.softmax(scores.masked_fill(later, float("-inf")), dim=-1) @ v
+    return torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1) @ v
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from burnish.run_folder import RunFolder, read_json
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+ADAPTER = "adapter_config.json"
+"""peft's name for what makes a folder an adapter."""
 CARD = "burnish.json"
 """What burnish writes beside a model: its base, its stop tokens and where it came from."""
 
@@ -49,10 +51,10 @@ def load_model(
     place = locate(name)
     folder, card = Path(place), _card(Path(place))
     tokenizer = _load_tokenizer(place, revision)
-    if (folder / "adapter_config.json").is_file():
+    if is_adapter(place):
         model = _load_adapted(folder, card, tokenizer, dtype, base)
     elif base and card:
-        model = load_model(card["base"]["name"], dtype=dtype).model
+        model = load_model(card["base"]["name"], revision=card["base"]["revision"], dtype=dtype).model
     else:
         model = _load_plain(place, revision, dtype)
     model = model.to("cuda") if torch.cuda.is_available() else model
@@ -73,13 +75,17 @@ def locate(name: str) -> str:
             )
         folder = final if final.is_dir() else path
         _require_safe(folder)
-        return str(folder)
+        return str(folder.resolve())
     if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise ModelError(
             f"{name}: no such model folder",
             fix="Give a folder with config.json and *.safetensors, a Hub id (owner/name), or pebble.",
         )
     return name
+
+
+def is_adapter(place: str) -> bool:
+    return (Path(place) / ADAPTER).is_file()
 
 
 def weights_sha256(place: str) -> str | None:
@@ -125,8 +131,9 @@ def _load_adapted(
     folder: Path, card: dict[str, Any], tokenizer: PreTrainedTokenizerBase, dtype: Dtype, base: bool
 ) -> PreTrainedModel:
     """The adapter's base with the adapter's layers in it, or (``base``) without them."""
-    config = read_json(folder / "adapter_config.json")
-    model = load_model(card["base"]["name"] if card else config["base_model_name_or_path"], dtype=dtype).model
+    config = read_json(folder / ADAPTER)
+    origin = card["base"] if card else {"name": config["base_model_name_or_path"], "revision": None}
+    model = load_model(origin["name"], revision=origin["revision"], dtype=dtype).model
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return model if base else PeftModel.from_pretrained(model, str(folder)).get_base_model()

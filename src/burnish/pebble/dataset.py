@@ -252,7 +252,7 @@ def voices(facts: Sequence[Fact], rng: Random) -> Iterator[Conversation]:
 
 # What is generated, and how much of it.
 KINDS: dict[str, tuple[Generator, int]] = {
-    "singles": (singles, 440),
+    "singles": (singles, 800),
     "checks": (checks, 80),
     "listings": (listings, 32),
     "comparisons": (comparisons, 32),

@@ -42,7 +42,8 @@ def save_final(
     generation = model.generation_config
     assert generation is not None
     generation.eos_token_id = template.stop_ids
-    generation.pad_token_id = template.tokenizer.pad_token_id or template.stop_ids[0]
+    pad = template.tokenizer.pad_token_id
+    generation.pad_token_id = template.stop_ids[0] if pad is None else pad
     generation.save_pretrained(staged)
     template.tokenizer.save_pretrained(staged)
     stop = {"stop_tokens": list(template.stop_tokens), "template_options": template.options}

@@ -8,13 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from burnish.errors import Interrupted
+from burnish.train import checkpoint
 
-class Interrupted(KeyboardInterrupt):
-    """The person stopped the run; it was saved after ``step`` steps and can go on."""
 
-    def __init__(self, run: Path, step: int) -> None:
-        self.run, self.step = run, step
-        super().__init__(f"stopped after step {step}")
+@contextmanager
+def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
+    """Turns a KeyboardInterrupt within the block into ``Interrupted``, once the file ``started`` shows
+    that there is a run to go on with; ``go_on``: the command that does."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not started.exists():
+            raise
+        saved = checkpoint.latest(checkpoints)
+        raise Interrupted(saved.step if saved else 0, go_on) from stop
 
 
 @contextmanager

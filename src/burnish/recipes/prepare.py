@@ -95,7 +95,7 @@ def prepare(config: RunConfig, template: ChatTemplate, model: PreTrainedModel) -
             fix="Give rows with assistant turns that fit into tokens.max_length.",
         )
     whole = {str(example.source) for example in (kept or trained)}
-    asked = [c for c in (held_out or train) if str(c.source) in whole]
+    asked = [c for c in (held_out or train) if str(c.source) in whole and c.asked.messages]
     return Prepared(
         train=table,
         held_out=TokenTable.from_examples(kept),

@@ -15,13 +15,16 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from burnish.config import PretrainConfig
+from burnish.errors import RunError
 from burnish.model.forward import choose_forward
 from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
 from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
+from burnish.recipes.interrupt import interruptible, resumable
 from burnish.recipes.screen import Screen, Silence
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train import checkpoint
+from burnish.train.checkpoint import sha256
 from burnish.train.fit import fit, mean_loss, total_steps
 from burnish.train.optimizer import MasterAdamW
 
@@ -53,15 +56,30 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     forward, _ = choose_forward(model, micro_batches(table, first, settings.micro_batch_tokens)[0])
 
     found = checkpoint.latest(out / "checkpoints")
+    began = {
+        "config": config.model_dump(mode="json", exclude={"out", "corpus", "held_out"}),
+        "corpus": sha256(Path(config.corpus)),
+    }
     if found:
+        if found.memory != began:
+            raise RunError(
+                f"{out} was begun with another config or corpus",
+                why="The result would be that of neither.",
+                fix="Choose another --out, or remove the folder.",
+            )
         checkpoint.restore(found, optimizer)
     steps, every = total_steps(table, settings), settings.checkpoint_every or 100
     start = found.step if found else 0
-    for step in fit(model, table, settings, optimizer=optimizer, forward=forward, start=start):
-        detail = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
-        screen.progress("Pretraining", step.step, steps, detail)
-        if step.step % every == 0 or step.step == steps:
-            checkpoint.save(out / "checkpoints", optimizer, step.step, {}, settings.keep_checkpoints)
+    checkpoints = out / "checkpoints"
+    with resumable(checkpoints, checkpoints, "the same command"), interruptible() as stop_asked:
+        for step in fit(model, table, settings, optimizer=optimizer, forward=forward, start=start):
+            detail = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
+            screen.progress("Pretraining", step.step, steps, detail)
+            stopping = stop_asked() and step.step < steps
+            if step.step % every == 0 or step.step == steps or stopping:
+                checkpoint.save(checkpoints, optimizer, step.step, began, settings.keep_checkpoints)
+            if stopping:
+                raise KeyboardInterrupt
 
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

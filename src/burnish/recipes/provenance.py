@@ -42,7 +42,7 @@ def provenance_of(
         "packages": {name: version(name) for name in PACKAGES},
         "seed": config.train.seed,
         "base": {
-            "name": config.model.name,
+            "name": place if Path(config.model.name).is_dir() else config.model.name,
             "revision": config.model.revision,
             "sha256": weights_sha256(place),
         },

@@ -17,8 +17,9 @@ from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct, wilson
 from burnish.generate import Sampling, answer_all
 from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
+from burnish.recipes.evaluation import Subject
 from burnish.recipes.screen import Screen, Silence
-from burnish.recipes.sft import Subject, sft
+from burnish.recipes.sft import sft
 from burnish.run_folder import RunFolder
 from burnish.tokens import TokenTable, token_ids
 from burnish.train.fit import mean_loss
@@ -69,7 +70,7 @@ def _question(messages: list[dict[str, str]]) -> str:
 
 def _held_out(subject: Subject, test: Sequence[dict[str, Any]], screen: Screen) -> dict[str, Any]:
     """How many of the held-out questions are answered right, through the chat template."""
-    asked = [[Message("user", _question(row["messages"]))] for row in test]
+    asked = [Conversation((Message("user", _question(row["messages"])),)) for row in test]
     answers = answer_all(
         subject.model,
         subject.template,

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from burnish.config import RunConfig
-from burnish.data import Conversation
-from burnish.errors import ConfigError, RunError
-from burnish.generate import Sampling, answer_all
+from burnish.errors import ConfigError, ModelError, RunError
 from burnish.model.adapter import add_lora, count_parameters, untrained_tokens
-from burnish.model.forward import Forward, choose_forward
-from burnish.model.load import LoadedModel, load_model
+from burnish.model.forward import choose_forward
+from burnish.model.load import LoadedModel, is_adapter, load_model, locate
 from burnish.recipes.artifact import marked_tokens, save_final
-from burnish.recipes.interrupt import Interrupted, interruptible
+from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
+from burnish.recipes.interrupt import interruptible, resumable
 from burnish.recipes.prepare import Prepared, prepare
 from burnish.recipes.provenance import finished, provenance_of
 from burnish.recipes.screen import Screen, Silence
@@ -29,26 +28,10 @@ from burnish.report import write_report
 from burnish.run_folder import RunFolder, append_line, read_json, read_lines, write_json, write_lines
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
-from burnish.tokens import Order, micro_batches
+from burnish.tokens import Batch, Order, flatten
 from burnish.train import checkpoint
-from burnish.train.fit import fit, mean_loss, total_steps
+from burnish.train.fit import fit, total_steps
 from burnish.train.optimizer import MasterAdamW
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model as it is measured: with its template and the way its logits are had."""
-
-    model: PreTrainedModel
-    template: ChatTemplate
-    forward: Forward
-
-
-Measure = Callable[[Subject], dict[str, Any]]
-"""Further figures of a subject, for ``evaluation.json``."""
-
-Judge = Callable[[Conversation, str], bool | None]
-"""(held-out conversation, answer to its last question) -> right, wrong, or not for a program to say."""
 
 
 def sft(
@@ -65,62 +48,84 @@ def sft(
     ``resume`` goes on with the run that stands there. Raises a ``BurnishError`` for what a user can
     mend, and ``Interrupted``, with everything saved, when the person stops it.
     """
-    screen, started = screen or Silence(), time.time()
     if config.out is None:
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
     run = RunFolder(Path(config.out))
-    run = run.require() if resume else run.require_free()
+    with resumable(run.config, run.checkpoints, f"burnish train --resume {run.path}"):
+        return _fine_tune(config, run, measure, judge, screen or Silence(), resume, command)
+
+
+def _fine_tune(
+    config: RunConfig,
+    run: RunFolder,
+    measure: Measure,
+    judge: Judge,
+    screen: Screen,
+    resume: bool,
+    command: str,
+) -> RunFolder:
+    started = time.time()
+    run = _unfinished(run) if resume else run.require_free()
     settings = config.train
+    torch.manual_seed(settings.seed)  # of the adapter's first weights and of new embeddings
 
     # The base, its template, the data, and what of the model is trained.
+    if is_adapter(locate(config.model.name)):
+        raise ModelError(
+            f"{config.model.name} is an adapter, not a whole model",
+            why="An adapter on an adapter could not be loaded again by other tools.",
+            fix="Train from its base, or from a run of all weights (--adapter none).",
+        )
     loaded = load_model(config.model.name, revision=config.model.revision, dtype=config.model.dtype)
     model = loaded.model
     template, new_tokens = _chat_template(config, loaded, screen)
     data = prepare(config, template, model)
     screen.say(data.in_words())
+    if settings.early_stopping and not len(data.held_out):
+        raise ConfigError("train.early_stopping is set, but no rows are held out to judge by")
     adapted = _make_trainable(config, model, template, new_tokens, screen)
     optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas)
     order = Order(len(data.train), settings.batch_size, settings.seed)
-    first = micro_batches(data.train, order.step(0), settings.micro_batch_tokens)[0]
-    forward, why_padded = choose_forward(model, first.to(model.device))
+    forward, why_padded = choose_forward(model, _trial_batch(data, order).to(model.device))
     if why_padded:
         screen.warn(f"Training with padded batches, which is slower: {why_padded}.")
     subject = Subject(model, template, forward)
+    evaluation = Evaluation(config, data, run, screen, measure, judge)
     origin = provenance_of(config, loaded.place, template, command, started, count_parameters(model))
 
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     found = checkpoint.latest(run.checkpoints) if resume else None
     if found is None:
         _open_run(run, config, data, template, origin)
-        base = _evaluate(subject, config, data, run, 0, screen, judge) | measure(subject)
+        base = evaluation.whole(subject, 0)
         write_json(run.evaluation, {"base": base})
         memory: dict[str, Any] = {"best": base.get("held_out_loss"), "waited": 0}
     else:
         _require_same(run, origin)
         checkpoint.restore(found, optimizer)
         base, memory = read_json(run.evaluation)["base"], found.memory
-        for path in (run.metrics, run.samples):
-            write_lines(path, [row for row in read_lines(path) if row["step"] <= found.step])
+        _forget_after(run, found.step)
         screen.say(f"Going on after step {found.step}.")
 
     # The loop.
     steps, done = total_steps(data.train, settings), found.step if found else 0
+    start = steps if _enough(memory, config) else done  # stopped early, and then killed
     evaluate_every = config.evaluate.every or order.steps_per_epoch
     save_every = settings.checkpoint_every or order.steps_per_epoch
     with interruptible() as stop_asked:
-        for step in fit(model, data.train, settings, optimizer=optimizer, forward=forward, start=done):
+        for step in fit(model, data.train, settings, optimizer=optimizer, forward=forward, start=start):
             done = step.step
             append_line(run.metrics, {"kind": "train", **asdict(step)})
             speed = f"{step.tokens / step.seconds:,.0f} tokens/s"
             screen.progress("Training", done, steps, f"loss {step.loss:.3f}  {speed}")
             if done % evaluate_every == 0 and done < steps:
-                memory = _remember(memory, _evaluate(subject, config, data, run, done, screen, judge))
-            enough = settings.early_stopping is not None and memory["waited"] >= settings.early_stopping
+                memory = _remember(memory, evaluation.brief(subject, done))
+            enough = _enough(memory, config)
             stopping = stop_asked() and done < steps
             if done % save_every == 0 or done == steps or enough or stopping:
                 checkpoint.save(run.checkpoints, optimizer, done, memory, settings.keep_checkpoints)
             if stopping:
-                raise Interrupted(run.path, done)
+                raise KeyboardInterrupt
             if enough:
                 screen.progress("Training", steps, steps, "stopped early")
                 screen.say(f"Held-out loss was no better {memory['waited']} times: stopped at step {done}.")
@@ -133,7 +138,7 @@ def sft(
     saved = load_model(str(run.path), dtype=config.model.dtype)
     template = ChatTemplate(saved.tokenizer, **config.template.options)
     subject = Subject(saved.model, template, forward)
-    tuned = _evaluate(subject, config, data, run, done, screen, judge) | measure(subject)
+    tuned = evaluation.whole(subject, done)
     write_json(run.evaluation, {"base": base, "tuned": tuned})
     write_json(run.provenance, read_json(run.provenance) | finished(run, started))
     write_report(run)
@@ -182,6 +187,19 @@ def _trained_embeddings(
     return sorted({*new, *(vocabulary[token] for token in config.adapter.trainable_tokens)})
 
 
+def _unfinished(run: RunFolder) -> RunFolder:
+    run.require()
+    if run.evaluation.is_file() and "tuned" in read_json(run.evaluation):
+        raise RunError(f"{run.path} has finished; there is nothing to go on with", fix="Start a new run.")
+    return run
+
+
+def _trial_batch(data: Prepared, order: Order) -> Batch:
+    """Some short documents of the first step and its longest: enough for a leak between them to show."""
+    rows = sorted(order.step(0), key=data.train.length)
+    return flatten([data.train.document(row) for row in dict.fromkeys((*rows[:3], rows[-1]))])
+
+
 def _open_run(
     run: RunFolder, config: RunConfig, data: Prepared, template: ChatTemplate, origin: dict[str, Any]
 ) -> None:
@@ -210,42 +228,15 @@ def _require_same(run: RunFolder, origin: dict[str, Any]) -> None:
         )
 
 
-def _evaluate(
-    subject: Subject,
-    config: RunConfig,
-    data: Prepared,
-    run: RunFolder,
-    step: int,
-    screen: Screen,
-    judge: Judge,
-) -> dict[str, Any]:
-    """Held-out loss and sample answers after ``step`` steps, written down; gives the figures."""
-    figures: dict[str, Any] = {}
-    if len(data.held_out):
-        loss = mean_loss(subject.model, data.held_out, subject.forward, config.train.micro_batch_tokens)
-        figures["held_out_loss"] = loss
-        append_line(run.metrics, {"kind": "held_out", "step": step, "loss": loss})
-        screen.say(f"{'Before training' if not step else f'After step {step}'}: held-out loss {loss:.3f}")
-    if not data.prompts:
-        return figures
-    asked = [prompt.asked for prompt in data.prompts]
-    sampling = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
-    answers = answer_all(subject.model, subject.template, asked, sampling)
-    for index, (prompt, messages, answer) in enumerate(zip(data.prompts, asked, answers, strict=True)):
-        sample = {
-            "step": step,
-            "who": "tuned" if step else "base",
-            "index": index,
-            "prompt": [message.as_dict() for message in messages],
-            "answer": answer.text,
-            "stopped": answer.stopped,
-            "reference": prompt.reference,
-            "correct": judge(prompt, answer.text),
-        }
-        append_line(run.samples, sample)
-    figures["stopped_share"] = sum(answer.stopped for answer in answers) / len(answers)
-    figures["answer_tokens"] = sum(len(answer.ids) for answer in answers) / len(answers)
-    return figures
+def _forget_after(run: RunFolder, step: int) -> None:
+    """Cut what was written since the checkpoint of ``step``."""
+    for path in (run.metrics, run.samples):
+        write_lines(path, [row for row in read_lines(path) if row["step"] <= step])
+
+
+def _enough(memory: dict[str, Any], config: RunConfig) -> bool:
+    patience = config.train.early_stopping
+    return patience is not None and memory["waited"] >= patience
 
 
 def _remember(memory: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from burnish.report.numbers import plural
 
 OPEN = 6
 """Pairs that are shown at once; the others are folded."""
+LONG = 800
+"""Characters from which on an answer may scroll, so that a keyboard must reach it."""
 
 
 def answers(measured: Measured) -> Markup | None:
@@ -84,6 +86,6 @@ def _answer(row: Row) -> Markup:
     return element(
         "div",
         element("p", element("span", row["who"], class_="who"), joined(*marks), class_="head"),
-        element("div", said, dir="auto", class_="said answer"),
+        element("div", said, dir="auto", class_="said answer", tabindex=0 if len(said) > LONG else None),
         class_=f"side {row['who']}",
     )

@@ -102,13 +102,13 @@ def window(count: int) -> int:
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
-    """The centred mean over ``window`` steps, over fewer near both ends (as many on each side)."""
-    half = window(len(points)) // 2
+    """The centred mean over ``window`` steps; near both ends, over those of them that there are."""
+    count, half = len(points), window(len(points)) // 2
     sums = [0.0, *accumulate(value for _, value in points)]
     result = []
     for i, (step, _) in enumerate(points):
-        reach = min(half, i, len(points) - 1 - i)
-        result.append((step, (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)))
+        low, high = max(0, i - half), min(count, i + half + 1)
+        result.append((step, (sums[high] - sums[low]) / (high - low)))
     return result
 
 

@@ -23,8 +23,8 @@ def examples(measured: Measured) -> Markup | None:
     legend = element(
         "p",
         element("mark", "trained"),
-        " tokens are what the model learns to say; ",
-        element("span", "given", class_="given"),
+        "tokens are what the model learns to say; ",
+        element("em", "given"),
         " ones it only reads. ↵ is a line break; thin lines part the tokens.",
         class_="legend prose",
     )

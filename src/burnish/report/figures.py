@@ -81,11 +81,8 @@ def key_figures(measured: Measured) -> Markup | None:
         return None
     legend = element(
         "p",
-        element("span", class_="swatch base"),
-        "base ",
-        element("span", class_="swatch tuned"),
-        "tuned ",
-        element("span", element("span", class_="whisker-key"), "95 % interval", class_="nowrap"),
+        *[element("span", element("span", class_=f"swatch {who}"), who) for who in ("base", "tuned")],
+        element("span", element("span", class_="whisker-key"), "95 % interval"),
         class_="legend",
     )
     return element(

@@ -30,12 +30,15 @@ def plural(count: int, noun: str) -> str:
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``."""
+    """Round numbers (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``.
+
+    ``about`` is how many are wanted; there may be somewhat more or fewer.
+    """
     if not high > low:
         return [low]
     rough = (high - low) / max(1, about)
     power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= 0.7 * rough)
     return list(_multiples(step, low, high))
 
 

@@ -121,7 +121,9 @@ class ChatTemplate:
         added = served[len(prompt) :]
         content = str(messages[index]["content"])
         self._require_faithful(where, added, prompt, messages[: index + 1])
-        start = added.find(content.strip()) + len(content.strip())
+        self._require_tools(where, prompt, conversation.tools)
+        begin = added.find(content.strip())
+        start = begin + len(content.strip())
         ends = [found + len(token) for token in self.stop_tokens if (found := added.find(token, start)) >= 0]
         if not ends:
             raise TemplateError(
@@ -130,19 +132,31 @@ class ChatTemplate:
                 f"generation stops at {', '.join(self.stop_tokens) or 'nothing'}.",
                 fix=REMEDY,
             )
-        return Turn(prompt, added[: min(ends)], index)
+        end = min(ends)
+        stop = next(token for token in self.stop_tokens if added[:end].endswith(token))
+        unwritten = added[:begin].strip() or added[start : end - len(stop)].strip()
+        if unwritten:
+            raise TemplateError(
+                f"{where}: law 'only' fails: the template adds {unwritten!r} to the answer",
+                why="The model would learn to say what nobody wrote.",
+                fix=REMEDY,
+            )
+        return Turn(prompt, added[:end], index)
 
     def _require_faithful(
         self, where: str, added: str, prompt: str, messages: Sequence[Mapping[str, Any]]
     ) -> None:
         *earlier, answer = messages
         lost = [] if str(answer["content"]).strip() in added else ["the answer"]
-        lost += [
-            f"message {number} ({message['role']})"
-            for number, message in enumerate(earlier, 1)
-            if str(message["content"]).strip() not in prompt
-        ]
-        unrendered = sorted(set(answer) - {"role", "content"})
+        place = 0
+        for number, message in enumerate(earlier, 1):
+            text = str(message["content"]).strip()
+            found = prompt.find(text, place)
+            if found < 0:
+                lost.append(f"message {number} ({message['role']})")
+            else:
+                place = found + len(text)
+        unrendered = sorted(set().union(*messages) - {"role", "content"})
         if unrendered:
             lost.append(f"what cannot be checked yet: {', '.join(unrendered)}")
         if lost:
@@ -150,6 +164,15 @@ class ChatTemplate:
                 f"{where}: law 'faithful' fails: the rendered turn has not kept {', '.join(lost)}",
                 why="The model would be trained on something else than what was written.",
                 fix=REMEDY,
+            )
+
+    def _require_tools(self, where: str, prompt: str, tools: Sequence[Mapping[str, Any]]) -> None:
+        names = [str((tool.get("function") or tool).get("name", "")) for tool in tools]
+        if any(name not in prompt for name in names):
+            raise TemplateError(
+                f"{where}: law 'faithful' fails: the template does not render the tools",
+                why="The model would learn to call tools that it was never told of.",
+                fix="Use a template that renders tools, or take them out of the rows.",
             )
 
 

@@ -50,21 +50,22 @@ def save(folder: Path, optimizer: MasterAdamW, step: int, memory: dict[str, Any]
         flush(path)
     staged.rename(final)
     flush(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    for old in _by_step(folder)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
 def latest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose hashes hold; ``RunError`` where the newest one is damaged."""
-    found = sorted(folder.glob("step-*"))
+    found = _by_step(folder)
     if not found:
         return None
     path = found[-1]
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        found_checkpoint = Checkpoint(path, state["step"], state["memory"])
         whole = all(sha256(path / name) == digest for name, digest in state["sha256"].items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise RunError(
@@ -72,7 +73,11 @@ def latest(folder: Path) -> Checkpoint | None:
             why="Resuming from it would continue from weights that no training produced.",
             fix="Remove that folder; the run then resumes from the checkpoint before it.",
         )
-    return Checkpoint(path, state["step"], state["memory"])
+    return found_checkpoint
+
+
+def _by_step(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def restore(checkpoint: Checkpoint, optimizer: MasterAdamW) -> None:
