@@ -218,7 +218,6 @@ def test_text_in_another_normal_form_is_trained_in_the_one_the_tokenizer_knows()
 
 
 @needs_shared
-@pytest.mark.xfail(strict=True, reason="encode falls back to the whole text, whose newlines merge")
 def test_a_leading_newline_and_another_normal_form_are_no_contradiction() -> None:
     template = template_named("qwen2")
     (example,) = encode(conversation_of([("user", "x"), ("assistant", "\ncafe\u0301")]), template)

@@ -10,11 +10,11 @@ from rich.table import Table
 from burnish.run_folder import RunFolder, read_json, read_lines
 
 FIGURES = (
-    ("held_out_accuracy", "held-out questions answered", "share"),
+    ("held_out_accuracy", "questions answered", "share"),
     ("cloze_accuracy", "facts known (cloze)", "share"),
-    ("prose_loss", "loss on held-out prose", "nats"),
-    ("held_out_loss", "loss on held-out answers", "nats"),
-    ("stopped_share", "sample answers that stop", "share"),
+    ("prose_loss", "prose loss, nats", "nats"),
+    ("held_out_loss", "answer loss, nats", "nats"),
+    ("stopped_share", "answers that stop", "share"),
 )
 SHOWN = 8
 """Answers shown side by side."""
@@ -56,14 +56,14 @@ def _short(text: str, limit: int = 160) -> str:
 
 
 def _figures(base: dict[str, Any], tuned: dict[str, Any]) -> Table:
-    table = Table(title="What changed")
-    table.add_column("measured")
+    table = Table(title="What changed, on what was held out (95 % intervals)")
+    table.add_column("measured", no_wrap=True)
     for column in ("base", "tuned", "change"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for key, name, unit in FIGURES:
         if key in base and key in tuned:
             change = tuned[key] - base[key]
-            text = f"{100 * change:+.1f} points" if unit == "share" else f"{change:+.3f}"
+            text = f"{100 * change:+.1f} pts" if unit == "share" else f"{change:+.3f}"
             table.add_row(name, _figure(base, key, unit), _figure(tuned, key, unit), text)
     return table
 

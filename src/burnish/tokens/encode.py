@@ -18,7 +18,7 @@ def encode(conversation: Conversation, template: ChatTemplate) -> list[Example]:
     A turn's prompt is encoded as inference encodes it, its completion by itself behind that: so no
     token straddles the border, and the prompt's ids are those that will be served. Turns whose texts
     and ids extend one another make one example; where a template rewrites history, each turn makes its
-    own, as inference would see it. Raises ``TemplateError`` where the ids do not say the text.
+    own, as inference would see it. Raises ``TemplateError`` where a token would straddle the border.
     """
     examples: list[_Growing] = []
     for turn in template.turns(conversation):
@@ -42,8 +42,10 @@ class _Growing:
     def of(cls, turn: Turn, tokenizer: PreTrainedTokenizerBase, source: Source) -> _Growing:
         prompt = token_ids(tokenizer, turn.prompt)
         completion = token_ids(tokenizer, turn.completion)
-        if _says(tokenizer, prompt + completion) != _says(tokenizer, prompt) + turn.completion:
-            # SentencePiece kinds put a space before any text they are given; only the whole shows it.
+        said = _says(tokenizer, prompt + completion).removeprefix(_says(tokenizer, prompt))
+        if said.startswith(" ") and not turn.completion.startswith(" "):
+            # SentencePiece kinds put a space before any text they are given, and served with the prompt
+            # the answer would not begin with one.
             whole = token_ids(tokenizer, turn.prompt + turn.completion)
             if whole[: len(prompt)] != prompt:
                 raise TemplateError(
