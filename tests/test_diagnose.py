@@ -305,3 +305,11 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     run.evaluation.write_text('{"base": ')
     with pytest.raises(RunError, match=r"evaluation\.json"):
         diagnose(run)
+
+
+def test_batches_that_scatter_are_no_divergence() -> None:
+    """Stretches of mixed rows differ by a third by luck alone; a rise beyond that luck is still seen."""
+    scattered = [1.0 + 0.6 * math.sin(7 * step) + 0.15 * math.sin(step / 6) for step in range(120)]
+    assert curves.diverging(with_metrics(steps(scattered))) is None
+    risen = [loss + (2.0 if step > 100 else 0.0) for step, loss in enumerate(scattered)]
+    assert curves.diverging(with_metrics(steps(risen))) is not None

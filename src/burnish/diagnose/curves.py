@@ -7,8 +7,8 @@ run, and at least three steps.
 from __future__ import annotations
 
 import math
-from itertools import accumulate
-from statistics import fmean
+from itertools import accumulate, pairwise
+from statistics import fmean, median
 from typing import Any
 
 from burnish.diagnose.finding import Finding, Severity, percent
@@ -114,7 +114,9 @@ def _train_fell_since(measured: Measured, step: int) -> bool:
 
 
 def diverging(measured: Measured) -> Finding | None:
-    """A problem where the last stretch's training loss is over 1.25 times that of the best stretch."""
+    """A problem where the last stretch's training loss is over 1.25 times that of the best stretch, and
+    the rise is more than four standard errors of a difference of such means: batches of mixed rows
+    scatter, and the best of many stretches is low by luck."""
     train = measured.train
     if len(train) < 2 * FEWEST_STEPS:
         return None
@@ -122,7 +124,8 @@ def diverging(measured: Measured) -> Finding | None:
     sums = [0.0, *accumulate(row["loss"] for row in train)]
     means = [(sums[end] - sums[end - stretch]) / stretch for end in range(stretch, len(sums))]
     best = min(range(len(means)), key=means.__getitem__)
-    if means[-1] <= 1.25 * means[best]:
+    luck = 4 * _scatter(train) * math.sqrt(2 / stretch)
+    if means[-1] <= max(1.25 * means[best], means[best] + luck):
         return None
     return Finding(
         "Training diverged: its loss rose again",
@@ -160,6 +163,12 @@ def spikes(measured: Measured) -> Finding | None:
         "Now and then a step is too large, or a batch holds odd rows.",
         "Lower train.learning_rate or train.max_grad_norm; look at the rows of those steps.",
     )
+
+
+def _scatter(train: list[dict[str, Any]]) -> float:
+    """The spread of a step's loss around its trend, from the differences of neighbours: their median
+    size is 0.954 of the standard deviation, if they are normal, and takes no notice of a trend or a spike."""
+    return median(abs(after["loss"] - before["loss"]) for before, after in pairwise(train)) / 0.954
 
 
 def _steepest(train: list[dict[str, Any]]) -> str:
