@@ -168,7 +168,8 @@ def spikes(measured: Measured) -> Finding | None:
 def _scatter(train: list[dict[str, Any]]) -> float:
     """The spread of a step's loss around its trend, from the differences of neighbours: their median
     size is 0.954 of the standard deviation, if they are normal, and takes no notice of a trend or a spike."""
-    return median(abs(after["loss"] - before["loss"]) for before, after in pairwise(train)) / 0.954
+    jumps = [abs(float(after["loss"]) - float(before["loss"])) for before, after in pairwise(train)]
+    return median(jumps) / 0.954
 
 
 def _steepest(train: list[dict[str, Any]]) -> str:
