@@ -109,7 +109,8 @@ def run_burnish(base: Path, data: Path, out: Path) -> Timing:
 
 
 def run_trl(base: Path, chosen: list[dict[str, Any]], out: Path) -> Timing:
-    """TRL at its best here: bf16, padding-free packing, loss on the assistant's tokens only."""
+    """TRL in bf16 without checkpointing, its batches padded, loss on the assistant's tokens only. Not its
+    best: packing is off, since a packed step would hold other rows than ours."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import TrainerCallback
