@@ -93,26 +93,32 @@ def _causal(
 ) -> Tensor:
     """Causal attention of (B, H, L, D) queries over (B, G, L, D) keys and values."""
     length = q.shape[2]
-    hidden = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-    if window is not None and window < length:
-        hidden |= torch.ones_like(hidden).tril(-window)
-    if q.device.type != "cpu" or length > PLAIN_UP_TO or dropout:
-        plain = window is None or window >= length
+    banded = window is not None and window < length
+    products = q.device.type == "cpu" and length <= PLAIN_UP_TO and not dropout
+    hidden = _hidden(length, window, q.device) if banded or products else None
+    if not products:
         return functional.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=None if plain else ~hidden,
-            is_causal=plain,
+            attn_mask=None if hidden is None else ~hidden,
+            is_causal=hidden is None,
             dropout_p=dropout,
             scale=scaling,
             enable_gqa=q.shape[1] != k.shape[1],
         )
+    assert hidden is not None
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     scale = q.shape[3] ** -0.5 if scaling is None else scaling
     scores = (q * scale) @ k.transpose(2, 3)
     return torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1) @ v
+
+
+def _hidden(length: int, window: int | None, device: torch.device) -> Tensor:
+    """What a token must not see, (L, L): what comes later, and what lies before its window."""
+    later = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+    return later if window is None else later | torch.ones_like(later).tril(-window)
 
 
 @contextmanager
