@@ -23,7 +23,11 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[list[str]]:
     """Every burnish command of the README, without comments and the path of the virtual environment."""
-    lines = (line.strip().removeprefix(".venv/bin/") for block in blocks("sh") for line in block.splitlines())
+    lines = (
+        line.strip().removeprefix(".venv/bin/")
+        for block in blocks("sh")
+        for line in block.replace("\\\n", " ").splitlines()
+    )
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("burnish ")]
 
 

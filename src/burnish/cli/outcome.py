@@ -56,7 +56,7 @@ def _short(text: str, limit: int = 160) -> str:
 
 
 def _figures(base: dict[str, Any], tuned: dict[str, Any]) -> Table:
-    table = Table(title="What changed, on what was held out (95 % intervals)")
+    table = Table(title="What changed")
     table.add_column("measured", no_wrap=True)
     for column in ("base", "tuned", "change"):
         table.add_column(column, justify="right", no_wrap=True)
