@@ -105,7 +105,7 @@ def test_data_in_which_no_token_would_be_trained(
     data = write_rows(tmp_path / "rows.jsonl", [{"messages": [{"role": "user", "content": "Hello."}]}] * 3)
     complaint = refusal(["train", "--data", str(data), "--out", str(tmp_path / "run")], capsys, monkeypatch)
     assert "no token would be trained" in complaint
-    assert "3 no assistant turn" in complaint
+    assert "3 nothing to learn" in complaint
 
 
 def test_an_unknown_config_key_is_met_with_the_nearest_one(

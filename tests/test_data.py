@@ -159,9 +159,10 @@ def test_messages_go_in_and_out_unchanged() -> None:
 
 
 def test_a_tool_call_needs_no_text_and_null_extras_say_nothing() -> None:
-    message = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}], "reasoning": None}
+    call = {"type": "function", "id": "1", "function": {"name": "add", "arguments": {"a": 1}}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call], "reasoning": None}
     only = Conversation.from_messages([message]).messages[0]
-    assert (only.content, only.extra) == ("", {"tool_calls": [{"id": "1"}]})
+    assert (only.content, only.extra) == ("", {"tool_calls": [call]})
 
 
 def test_tools_of_a_row_are_kept(tmp_path: Path) -> None:

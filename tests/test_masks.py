@@ -191,7 +191,9 @@ def test_a_mask_keeps_the_laws(name: str, conversation: Conversation) -> None:
     answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     assert len(trained) == len(answers)  # only
     for (prompt, completion), place in zip(trained, answers, strict=True):
-        served = tokenizer.apply_chat_template(messages[:place], add_generation_prompt=True, tokenize=True)
+        served = tokenizer.apply_chat_template(
+            messages[:place], add_generation_prompt=True, tokenize=True, sanitize_control_tokens=True
+        )
         assert prompt == served["input_ids"]  # served
         end = tokenizer.convert_ids_to_tokens(completion[-1])
         assert completion[-1] in template.stop_ids  # stops
@@ -329,28 +331,36 @@ def test_a_dropped_system_turn_breaks_faithful_though_its_text_stands_elsewhere(
 
 def test_an_answer_that_is_changed_breaks_faithful() -> None:
     template = with_template(
-        "{%- for m in messages -%}<|{{ m.role }}|>{{ m.content | upper }}<|end|>{%- endfor -%}" + GENERATION
+        "{%- for m in messages -%}<|{{ m.role }}|>"
+        "{{ m.content | upper if m.role == 'assistant' else m.content }}<|end|>{%- endfor -%}" + GENERATION
     )
     assert "has not kept the answer" in refused(template, [("user", "A"), ("assistant", "b")])
 
 
-def test_a_template_that_strips_earlier_reasoning_breaks_faithful() -> None:
-    template = with_template(
-        "{%- for m in messages -%}<|{{ m.role }}|>"
-        "{{ m.content if loop.last else m.content.split('</think>')[-1] }}<|end|>{%- endfor -%}" + GENERATION
-    )
+STRIPS_EARLIER = (
+    "{%- for m in messages -%}<|{{ m.role }}|>"
+    "{{ m.content if loop.last else m.content.split('</think>')[-1] }}<|end|>{%- endfor -%}" + GENERATION
+)
+
+
+def test_a_template_that_strips_earlier_reasoning_says_so_and_gives_an_example_a_turn() -> None:
     turns = [("user", "a"), ("assistant", "<think>b</think>c"), ("user", "d"), ("assistant", "e")]
-    assert "message 4: law 'faithful' fails: the rendered turn has not kept message 2" in refused(
-        template, turns
-    )
+    template = with_template(STRIPS_EARLIER)
+    first, second = encode(conversation_of(turns), template)
+    tokenizer = template.tokenizer
+    assert text_of(tokenizer, first.input_ids) == "<|user|>a<|end|><|assistant|><think>b</think>c<|end|>"
+    assert text_of(tokenizer, second.input_ids).startswith("<|user|>a<|end|><|assistant|>c<|end|>")
+    *_, turn = template.turns(conversation_of(turns))
+    assert turn.notes == ("reasoning of earlier turns is left out, as it will be at inference",)
 
 
-def test_what_an_answer_holds_beside_its_text_is_not_passed_over() -> None:
+def test_reasoning_that_the_template_drops_is_not_passed_over() -> None:
     conversation = Conversation.from_messages(
         [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "reasoning_content": "c"}]
     )
-    with pytest.raises(TemplateError, match=r"law 'faithful' fails.*reasoning_content"):
+    with pytest.raises(TemplateError, match=r"law 'faithful' fails.*reasoning") as caught:
         encode(conversation, template_named("pebble"))
+    assert caught.value.remedies == (("keep_reasoning",), ("drop_reasoning",))
 
 
 def test_a_template_that_refuses_the_messages_is_named_with_the_message() -> None:

@@ -211,7 +211,7 @@ def test_rows_that_are_not_trained_stand_in_the_ledger(tmp_path: Path) -> None:
     *fates, summary = read_lines(run.ledger)
     assert {(line["row"], line["fate"]) for line in fates} == {
         (9, "too long"),
-        (10, "no assistant turn"),
+        (10, "nothing to learn"),
         (11, "rejected"),
     }
     assert summary["counts"]["read"] == 11

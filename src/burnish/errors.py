@@ -32,7 +32,23 @@ class DataError(BurnishError):
 
 
 class TemplateError(BurnishError):
-    """A chat template that breaks one of the mask laws for a conversation."""
+    """A chat template that breaks one of the mask laws for a conversation.
+
+    ``law``: served, faithful, stops, borders or only; empty where the template cannot be used at all.
+    ``remedies``: each a set of names for ``template.remedies`` with which the conversation was proven.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        fix: str = "",
+        law: str = "",
+        remedies: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.law, self.remedies = law, remedies
 
 
 class ModelError(BurnishError):

@@ -6,6 +6,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+Remedy = Literal[
+    "append_stop",
+    "follow_generation_prompt",
+    "keep_reasoning",
+    "drop_reasoning",
+    "add_generation_prompt",
+    "merge_system_into_user",
+    "merge_consecutive",
+    "split_turns",
+    "tools_as_text",
+    "tool_role_tool",
+    "arguments_as_text",
+    "content_parts",
+    "add_bos",
+]
+"""See ``template/remedies.py``."""
+
 
 class Section(BaseModel):
     """Frozen, and an unknown key is refused. Text that reads as the type wanted is taken as it."""
@@ -37,14 +54,21 @@ class TemplateConfig(Section):
     kind: Literal["auto", "chatml"] = "auto"
     """auto: the tokenizer's own chat template, or ChatML-lite where it has none; chatml: ChatML-lite."""
     options: dict[str, Any] = {}
-    """Variables handed to the template, such as enable_thinking."""
+    """Variables handed to the template, such as enable_thinking. They are saved with the result."""
+    remedies: tuple[Remedy, ...] = ()
+    """What is done where the template breaks a mask law; burnish check names those that would work."""
+    typed_tokens: Literal["text", "special"] = "text"
+    """A special token that a person typed is read as plain text, or as the token."""
 
 
 class TokensConfig(Section):
     max_length: PositiveInt = 2048
     """The most tokens in one example; never more than the model's positions."""
-    too_long: Literal["drop", "error"] = "drop"
-    """A longer row is left out and counted in the ledger, or stops the run. No answer is ever cut."""
+    too_long: Literal["truncate_left", "split", "truncate_right", "drop", "error"] = "truncate_left"
+    """Of a longer row the earliest whole exchanges are left out; or it is split between exchanges; or cut off
+    at the limit, in the middle of an answer if it comes so; or left out; or stops the run. All is counted."""
+    train_on: Literal["all", "last", "none-but-marked"] = "all"
+    """Which assistant turns are learnt, where messages do not say it themselves (train, weight, spans)."""
 
 
 class AdapterConfig(Section):

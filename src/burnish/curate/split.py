@@ -33,7 +33,7 @@ def split(
 
 
 def _prompt_hash(conversation: Conversation, seed: int) -> str:
-    parts = [str(seed)]
+    parts = [str(seed), *([conversation.text] if conversation.text else [])]
     for message in conversation.messages:
         if message.role == "assistant":
             break

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from burnish.errors import DataError
 
-ROLES = ("system", "user", "assistant", "tool")
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation")
+SYSTEM_ROLES = ROLES[:2]
+TOOL_ROLES = ROLES[4:]
+"""The names under which templates know the result of a tool."""
+
+MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,27 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Characters ``start`` to ``end`` (not included) of a content, counted from 0, and their weight."""
+
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message. ``extra`` holds what else the row said of it (tool calls, reasoning, a name)."""
+    """One message. ``extra`` holds what else the row said of it (tool calls, reasoning, a name).
+
+    ``weight``: how much its tokens count in the loss, 0 for none; None where the row does not say.
+    ``spans``: parts of the content that count otherwise.
+    """
 
     role: str
     content: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    weight: float | None = None
+    spans: tuple[Span, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The message as transformers' chat templates want it."""
@@ -37,11 +59,15 @@ class Message:
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in order, the tools on offer, and where they were written."""
+    """Messages in order, the tools on offer, and where they were written.
+
+    ``text``: plain text to continue instead of messages; all of its tokens are learnt, no template is used.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Source = Source()
+    text: str | None = None
 
     @classmethod
     def from_messages(
@@ -65,7 +91,7 @@ class Conversation:
     def asked(self) -> Conversation:
         """The part up to the last user turn (or tool result): what is put to a model. Without messages
         where there is none."""
-        last = max((i for i, m in enumerate(self.messages) if m.role in ("user", "tool")), default=-1)
+        last = max((i for i, m in enumerate(self.messages) if m.role in ("user", *TOOL_ROLES)), default=-1)
         return replace(self, messages=self.messages[: last + 1])
 
     @property
@@ -83,24 +109,99 @@ def _message(raw: Any, number: int, source: Source) -> Message:
     if not isinstance(raw, Mapping) or "role" not in raw:
         raise DataError(f"{where} has no role", fix=f"Give each message a role, one of {', '.join(ROLES)}.")
     role, content = raw["role"], raw.get("content")
-    extra = {key: value for key, value in raw.items() if key not in ("role", "content") and value is not None}
     if role not in ROLES:
         raise DataError(
             f"{where} has the unknown role {role!r}",
             why="A chat template would drop it or render it as something else.",
             fix=f"Use one of {', '.join(ROLES)}.",
         )
-    if content is None and extra.get("tool_calls"):
+    known = ("role", "content", "train", "weight", "spans", "tool_calls", "function_call")
+    extra = {key: value for key, value in raw.items() if key not in known and value is not None}
+    if media := [key for key in MEDIA if extra.get(key)]:
+        raise DataError(
+            f"{where} holds {media[0]}", why="burnish trains on text only.", fix="Take the row out."
+        )
+    if calls := _tool_calls(raw, where):
+        extra["tool_calls"] = calls
+    if content is None and calls:
         content = ""
     if not isinstance(content, str):
         raise DataError(
             f"{where} ({role}) has no text: its content is {type(content).__name__}",
             fix="Give it a string as content.",
         )
-    if role == "assistant" and not content.strip() and not extra.get("tool_calls"):
+    if role == "assistant" and not content.strip() and not calls:
         raise DataError(
             f"{where} is an empty assistant turn",
             why="Training on it teaches the model to say nothing.",
             fix="Write the answer, remove the row, or set data.bad_rows: skip.",
         )
-    return Message(role, content, extra)
+    weight, spans = _weight(raw, where), _spans(raw, content, where)
+    if role != "assistant" and (weight or spans):
+        raise DataError(
+            f"{where} ({role}) is marked to be trained",
+            why="A chat model learns what the assistant says; the rest is given to it.",
+            fix="Mark assistant messages only, or write the row as plain text, which is trained whole.",
+        )
+    return Message(role, content, extra, weight, spans)
+
+
+def _tool_calls(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Tool calls in the form that templates are written for: arguments as objects, under ``function``."""
+    calls = raw.get("tool_calls") or ([raw["function_call"]] if raw.get("function_call") else [])
+    if not isinstance(calls, list | tuple) or not all(isinstance(call, Mapping) for call in calls):
+        raise DataError(f"{where}: its tool_calls are no list of objects", fix="Write a list of calls.")
+    found = []
+    for call in calls:
+        function = call.get("function") or {key: call[key] for key in ("name", "arguments") if key in call}
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise DataError(
+                f"{where}: a tool call has no name",
+                fix='Write {"type": "function", "function": {"name": ..., "arguments": {...}}}.',
+            )
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            try:
+                parsed = json.loads(arguments)
+            except ValueError:
+                parsed = None
+            if isinstance(parsed, dict):
+                arguments = parsed
+        outer = {key: value for key, value in call.items() if key not in ("function", "name", "arguments")}
+        inner = {**function, "arguments": arguments}
+        found.append({"type": "function", **outer, "function": inner})
+    return found
+
+
+def _weight(raw: Mapping[str, Any], where: str) -> float | None:
+    train, weight = raw.get("train"), raw.get("weight")
+    if train is not None and not isinstance(train, bool):
+        raise DataError(f"{where}: train is {train!r}", fix="Write true or false.")
+    if weight is not None and not _is_weight(weight):
+        raise DataError(f"{where}: weight is {weight!r}", fix="Write a number, 0 or above.")
+    if train is not None and weight is not None and train != (weight > 0):
+        raise DataError(f"{where}: train is {train}, but weight is {weight}", fix="Keep one of the two.")
+    return float(weight) if weight is not None else None if train is None else float(train)
+
+
+def _spans(raw: Mapping[str, Any], content: str, where: str) -> tuple[Span, ...]:
+    given = raw.get("spans") or []
+    spans = []
+    for item in given if isinstance(given, list | tuple) else [given]:
+        start, end = (item.get("start"), item.get("end")) if isinstance(item, Mapping) else (None, None)
+        if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(content):
+            raise DataError(
+                f"{where}: a span is {item!r}",
+                fix='Write {"start": 0, "end": 5, "weight": 0}: characters of the content, '
+                f"of which there are {len(content)}.",
+            )
+        weight = _weight(item, f"{where}: a span")
+        spans.append(Span(start, end, 1.0 if weight is None else weight))
+    spans.sort(key=lambda span: span.start)
+    if any(one.end > two.start for one, two in pairwise(spans)):
+        raise DataError(f"{where}: spans overlap", fix="Say once how much each part counts.")
+    return tuple(spans)
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

@@ -92,6 +92,10 @@ def _conversation(line: str, source: Source) -> Conversation:
         ) from error
     if not isinstance(row, Mapping):
         raise DataError(f"{source}: a {type(row).__name__}, not an object with messages")
+    if isinstance(row.get("text"), str) and "messages" not in row:
+        if not row["text"].strip():
+            raise DataError(f"{source}: its text is empty", fix="Write the text, or take the row out.")
+        return Conversation((), source=source, text=row["text"])
     if "messages" not in row:
         keys = ", ".join(repr(key) for key in row) or "none"
         raise DataError(
@@ -100,6 +104,11 @@ def _conversation(line: str, source: Source) -> Conversation:
             '{"role": "assistant", "content": ...}]}.',
         )
     tools: Any = row.get("tools") or []
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except ValueError:
+            tools = None
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise DataError(f"{source}: its tools are no list of objects", fix="Write a list of JSON schemas.")
     return Conversation.from_messages(row["messages"], tools, source)

@@ -96,13 +96,7 @@ def answer_all(
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
     """The model's next turn in each conversation, through the chat template."""
-    prompts = [
-        token_ids(
-            template.tokenizer,
-            template.render(conversation.as_dicts(), conversation.tools, add_generation_prompt=True),
-        )
-        for conversation in conversations
-    ]
+    prompts = [token_ids(template.tokenizer, template.prompt(c)) for c in conversations]
     return generate(model, template.tokenizer, prompts, template.stop_ids, sampling, progress=progress)
 
 

@@ -20,4 +20,4 @@ def open_model(name: str, *, base: bool = False) -> tuple[PreTrainedModel, ChatT
         give_chatml(loaded.tokenizer)
         if len(loaded.tokenizer) > loaded.model.get_input_embeddings().weight.shape[0]:
             loaded.model.resize_token_embeddings(len(loaded.tokenizer), mean_resizing=False)
-    return loaded.model, ChatTemplate(loaded.tokenizer, **loaded.template_options)
+    return loaded.model, ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel
 
-from burnish.data import Message
+from burnish.data import Conversation, Message
 from burnish.generate.answers import Answer, Sampling, generate
 from burnish.template import ChatTemplate
 from burnish.tokens import token_ids
@@ -27,9 +27,7 @@ class ChatSession:
         """Add a user turn and the model's answer to it. A turn that fails leaves no trace."""
         system = [Message("system", self.system)] if self.system else []
         asked = [*self.messages, Message("user", text)]
-        prompt = self.template.render(
-            [message.as_dict() for message in (*system, *asked)], add_generation_prompt=True
-        )
+        prompt = self.template.prompt(Conversation((*system, *asked)))
         tokenizer = self.template.tokenizer
         (answer,) = generate(
             self.model,

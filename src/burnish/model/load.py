@@ -30,13 +30,13 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its tokenizer. ``place``: the folder or Hub id that it came from;
-    ``template_options``: the variables that its chat template was given in training."""
+    """A model with its tokenizer. ``place``: the folder or Hub id that it came from; ``typed_tokens``: how
+    training read special tokens that a person typed."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     place: str
-    template_options: dict[str, Any]
+    typed_tokens: Literal["text", "special"]
 
 
 def load_model(
@@ -58,7 +58,7 @@ def load_model(
     else:
         model = _load_plain(place, revision, dtype)
     model = model.to("cuda") if torch.cuda.is_available() else model
-    return LoadedModel(model, tokenizer, place, card.get("template_options", {}))
+    return LoadedModel(model, tokenizer, place, card.get("typed_tokens", "text"))
 
 
 def locate(name: str) -> str:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from burnish.model.load import CARD
 from burnish.run_folder import write_json
 from burnish.template import ChatTemplate
+from burnish.tokens.ids import token_texts
 from burnish.train.checkpoint import flush
 
 
@@ -45,9 +46,15 @@ def save_final(
     pad = template.tokenizer.pad_token_id
     generation.pad_token_id = template.stop_ids[0] if pad is None else pad
     generation.save_pretrained(staged)
+    template.tokenizer.chat_template = template.source  # with its remedies and options in it
     template.tokenizer.save_pretrained(staged)
-    stop = {"stop_tokens": list(template.stop_tokens), "template_options": template.options}
-    write_json(staged / CARD, {**card, **stop})
+    served = {
+        "stop_tokens": list(template.stop_tokens),
+        "template_options": template.options,
+        "remedies": list(template.remedies),
+        "typed_tokens": template.typed_tokens,
+    }
+    write_json(staged / CARD, {**card, **served})
     for file in staged.iterdir():
         flush(file)
     staged.rename(folder)
@@ -59,12 +66,6 @@ def text_sha256(text: str) -> str:
 
 
 def marked_tokens(template: ChatTemplate, ids: Sequence[int], mask: Sequence[bool]) -> list[dict[str, Any]]:
-    """Each token's text and whether it is trained. A character split over tokens stands at its last."""
-    tokens, shown = [], ""
-    for end, trained in enumerate(mask, 1):
-        text = template.tokenizer.decode(list(ids[:end]), clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)
-        whole = text.removesuffix("\N{REPLACEMENT CHARACTER}")
-        tokens.append({"text": whole[len(shown) :], "trained": trained})
-        shown = whole if len(whole) > len(shown) else shown
-    return tokens
+    """Each token's text and whether it is trained."""
+    texts = token_texts(template.tokenizer, ids)
+    return [{"text": text, "trained": trained} for text, trained in zip(texts, mask, strict=True)]

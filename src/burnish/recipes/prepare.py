@@ -1,21 +1,23 @@
-"""Files of rows to token tables, with every row that is not trained accounted for."""
+"""Files of rows to token tables, with every row that is not trained as it stands accounted for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from transformers import PreTrainedModel
 
 from burnish.config import RunConfig
 from burnish.curate import split
 from burnish.data import Conversation, Source
 from burnish.data.read import read_rows, summarised
 from burnish.errors import ConfigError, DataError
+from burnish.recipes.broken import Broken
 from burnish.template import ChatTemplate
-from burnish.tokens import Example, TokenTable, encode
+from burnish.tokens import Encoded, Example, Fitted, TokenTable, encode_all, fit
+
+SHOWN = 3
+"""Training examples kept to be shown."""
 
 
 @dataclass
@@ -24,10 +26,18 @@ class Ledger:
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    lost_tokens: int = 0
+    lost_trained: int = 0
 
     def note(self, fate: str, source: Source, reason: str) -> None:
         self.counts[fate] += 1
         self.lines.append({"fate": fate, "path": source.path, "row": source.row, "reason": reason})
+
+    def note_fitted(self, fitted: Fitted, source: Source) -> None:
+        if fitted.fate:
+            self.note(fitted.fate, source, fitted.reason)
+            self.lost_tokens += max(fitted.lost_tokens, 0)
+            self.lost_trained += max(fitted.lost_trained, 0)
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class Prepared:
             "counts": dict(self.ledger.counts),
             "tokens": self.train.tokens,
             "trained_tokens": self.train.trained_tokens,
+            "lost_tokens": self.ledger.lost_tokens,
+            "lost_trained_tokens": self.ledger.lost_trained,
         }
         return [*self.ledger.lines, summary]
 
@@ -63,49 +75,56 @@ class Prepared:
             for fate, count in counts.items()
             if count and fate not in ("read", "trained", "held out")
         ]
-        return f"{counts['read']:,} rows read: {', '.join(parts)}."
+        lost = ""
+        if self.ledger.lost_tokens:
+            lost = (
+                f" Their length cost {self.ledger.lost_tokens:,} tokens, "
+                f"{self.ledger.lost_trained:,} of them to be learnt."
+            )
+        return f"{counts['read']:,} rows read: {', '.join(parts)}.{lost}"
 
 
-def prepare(config: RunConfig, template: ChatTemplate, model: PreTrainedModel) -> Prepared:
-    """Read, split and encode what ``config.data`` names, for ``model``'s number of positions.
+def prepare(config: RunConfig, template: ChatTemplate, positions: int | None) -> Prepared:
+    """Read, split and encode what ``config.data`` names, for a model with so many positions.
 
     Raises ``DataError`` for bad rows (unless they are skipped) and where nothing would be trained,
-    ``TemplateError`` where the template breaks a mask law.
+    ``TemplateError`` with all rows for which the template breaks a mask law.
     """
     if not config.data.train:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
     ledger = Ledger()
-    rows = _read(config, config.data.train, ledger)
+    rows = read_counted(config, config.data.train, ledger)
     if config.data.held_out:
-        train, held_out = rows, _read(config, config.data.held_out, ledger)
+        train, held_out = rows, read_counted(config, config.data.held_out, ledger)
     else:
         train, held_out = split(rows, config.data.held_out_share, config.train.seed)
-    positions = getattr(model.config, "max_position_embeddings", None)
-    limit = min(config.tokens.max_length, positions or config.tokens.max_length)
-    trained = _encode(config, template, train, limit, ledger)
-    kept = _encode(config, template, held_out, limit, ledger)
-    ledger.counts["trained"] = len({str(example.source) for example in trained})
-    ledger.counts["held out"] = len({str(example.source) for example in kept})
-    table = TokenTable.from_examples(trained)
-    if not table.trained_tokens:
+    limit = length_limit(config, positions)
+    trained, examples, kept_train = _table(config, template, train, limit, ledger)
+    kept, _, kept_held_out = _table(config, template, held_out, limit, ledger)
+    ledger.counts["trained"], ledger.counts["held out"] = len(kept_train), len(kept_held_out)
+    if not trained.trained_tokens:
         fates = ", ".join(f"{count} {fate}" for fate, count in ledger.counts.items() if count)
         raise DataError(
             f"{', '.join(config.data.train)}: no token would be trained ({fates})",
             why="The run would change nothing.",
-            fix="Give rows with assistant turns that fit into tokens.max_length.",
+            fix="Give rows with assistant turns that are to be learnt and fit into tokens.max_length.",
         )
-    whole = {str(example.source) for example in (kept or trained)}
-    asked = [c for c in (held_out or train) if str(c.source) in whole and c.asked.messages]
+    asked = [c for c in (kept_held_out or kept_train) if c.asked.messages]
     return Prepared(
-        train=table,
-        held_out=TokenTable.from_examples(kept),
+        train=trained,
+        held_out=kept,
         prompts=tuple(asked[: config.evaluate.samples]),
-        examples=tuple(trained[:3]),
+        examples=examples,
         ledger=ledger,
     )
 
 
-def _read(config: RunConfig, paths: Sequence[str], ledger: Ledger) -> list[Conversation]:
+def length_limit(config: RunConfig, positions: int | None) -> int:
+    return min(config.tokens.max_length, positions or config.tokens.max_length)
+
+
+def read_counted(config: RunConfig, paths: Sequence[str], ledger: Ledger) -> list[Conversation]:
+    """The rows that can be read. The others stop the run or stand in the ledger, as the config says."""
     conversations, bad = read_rows(paths)
     ledger.counts["read"] += len(conversations) + len(bad)
     if bad and config.data.bad_rows == "error":
@@ -115,29 +134,41 @@ def _read(config: RunConfig, paths: Sequence[str], ledger: Ledger) -> list[Conve
     return conversations
 
 
-def _encode(
-    config: RunConfig,
-    template: ChatTemplate,
-    conversations: Sequence[Conversation],
-    limit: int,
-    ledger: Ledger,
-) -> list[Example]:
-    examples: list[Example] = []
-    for conversation in conversations:
-        found = encode(conversation, template)
-        if not found:
-            ledger.note("no assistant turn", conversation.source, "nothing in it is to be learnt")
-        for example in found:
-            length = len(example.input_ids)
-            if length <= limit:
-                examples.append(example)
-                continue
-            reason = f"{length} tokens, at most {limit} fit"
-            if config.tokens.too_long == "error":
-                raise DataError(
-                    f"{example.source}: {reason}",
-                    why="Cutting it would train an answer without its end.",
-                    fix="Shorten the row, raise tokens.max_length, or set tokens.too_long: drop.",
-                )
-            ledger.note("too long", example.source, reason)
-    return examples
+def fitted_rows(
+    config: RunConfig, template: ChatTemplate, rows: Iterable[Conversation], limit: int, broken: Broken
+) -> Iterator[tuple[Encoded, Fitted]]:
+    """Each row encoded and brought to the limit. Rows that break a law go to ``broken`` and no further."""
+    for encoded in encode_all(rows, template, train_on=config.tokens.train_on):
+        if encoded.error:
+            broken.add(encoded.conversation, encoded.error)
+            continue
+        fitted = fit(encoded, template, limit, config.tokens.too_long)
+        if fitted.fate == "too long" and config.tokens.too_long == "error":
+            raise DataError(
+                f"{encoded.conversation.source}: {fitted.reason}",
+                why="Nothing is cut unless tokens.too_long says how.",
+                fix="Shorten the row, raise tokens.max_length, or choose another tokens.too_long.",
+            )
+        yield encoded, fitted
+
+
+def _table(
+    config: RunConfig, template: ChatTemplate, rows: Sequence[Conversation], limit: int, ledger: Ledger
+) -> tuple[TokenTable, tuple[Example, ...], list[Conversation]]:
+    """The rows' tokens, a few examples to show, and the conversations that have any."""
+    shown: list[Example] = []
+    kept: list[Conversation] = []
+    broken = Broken(template, config.tokens.train_on)
+
+    def examples() -> Iterator[Example]:
+        for encoded, fitted in fitted_rows(config, template, rows, limit, broken):
+            ledger.note_fitted(fitted, encoded.conversation.source)
+            if fitted.examples:
+                kept.append(encoded.conversation)
+            shown.extend(fitted.examples[: SHOWN - len(shown)])
+            yield from fitted.examples
+
+    table = TokenTable.from_examples(examples())
+    if broken.groups:
+        raise broken.as_error(len(rows))
+    return table, tuple(shown), kept

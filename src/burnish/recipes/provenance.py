@@ -31,7 +31,7 @@ def provenance_of(
     count: ParameterCount,
 ) -> dict[str, Any]:
     """What is known when a run starts. The config's hash leaves out ``out``: a run may be moved."""
-    chat_template = template.tokenizer.chat_template
+    source = template.source
     settings = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}))
     return {
         "burnish": version("burnish"),
@@ -47,9 +47,7 @@ def provenance_of(
             "sha256": weights_sha256(place),
         },
         "data": [_file(path) for path in (*config.data.train, *config.data.held_out)],
-        "template_sha256": text_sha256(
-            chat_template if isinstance(chat_template, str) else str(chat_template)
-        ),
+        "template_sha256": text_sha256(source if isinstance(source, str) else str(source)),
         "config_sha256": text_sha256(settings),
         "parameters": {"total": count.total, "trainable": count.trainable},
     }

@@ -27,7 +27,7 @@ from burnish.recipes.screen import Screen, Silence
 from burnish.report import write_report
 from burnish.run_folder import RunFolder, append_line, read_json, read_lines, write_json, write_lines
 from burnish.template import ChatTemplate
-from burnish.template.chatml import give_chatml
+from burnish.template.build import build_template
 from burnish.tokens import Batch, Order, flatten
 from burnish.train import checkpoint
 from burnish.train.fit import fit, total_steps
@@ -79,7 +79,7 @@ def _fine_tune(
     loaded = load_model(config.model.name, revision=config.model.revision, dtype=config.model.dtype)
     model = loaded.model
     template, new_tokens = _chat_template(config, loaded, screen)
-    data = prepare(config, template, model)
+    data = prepare(config, template, getattr(model.config, "max_position_embeddings", None))
     screen.say(data.in_words())
     if settings.early_stopping and not len(data.held_out):
         raise ConfigError("train.early_stopping is set, but no rows are held out to judge by")
@@ -136,7 +136,7 @@ def _fine_tune(
     del loaded, model, adapted, optimizer, subject
     gc.collect()
     saved = load_model(str(run.path), dtype=config.model.dtype)
-    template = ChatTemplate(saved.tokenizer, **config.template.options)
+    template = ChatTemplate(saved.tokenizer, typed_tokens=config.template.typed_tokens)
     subject = Subject(saved.model, template, forward)
     tuned = evaluation.whole(subject, done)
     write_json(run.evaluation, {"base": base, "tuned": tuned})
@@ -147,14 +147,13 @@ def _fine_tune(
 
 def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tuple[ChatTemplate, list[int]]:
     """The template to train with, and the ids of tokens that had to be added for it."""
-    tokenizer, model, new = loaded.tokenizer, loaded.model, []
-    if config.template.kind == "chatml" or not tokenizer.chat_template:
-        if config.template.kind == "auto":
-            screen.say("The base carries no chat template; it gets ChatML-lite.")
-        new = give_chatml(tokenizer)
+    tokenizer, model = loaded.tokenizer, loaded.model
+    if config.template.kind == "auto" and not tokenizer.chat_template:
+        screen.say("The base carries no chat template; it gets ChatML-lite.")
+    template, new = build_template(tokenizer, config.template)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    return ChatTemplate(tokenizer, **config.template.options), tokenizer.convert_tokens_to_ids(new)
+    return template, tokenizer.convert_tokens_to_ids(new)
 
 
 def _make_trainable(

@@ -2,178 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from burnish.data import Conversation
 from burnish.errors import TemplateError
+from burnish.template import typed
+from burnish.template.proof import Proof, Shape, answer_header, shape_of
+from burnish.template.remedies import known, prepared, wrapped
+from burnish.template.stops import find_stop_tokens, written_tokens
 from burnish.template.turn import Turn
+
+Messages = Sequence[Mapping[str, Any]]
 
 
 class ChatTemplate:
-    """A tokenizer's own chat template, with ``options`` handed to it as variables.
+    """A tokenizer's chat template with ``options`` as variables and the remedies chosen for it.
 
-    Stateless but for the tokenizer. ``TemplateError`` where the tokenizer carries no template.
+    ``source``: its Jinja text with both worked in, which is what a run saves (a dict of texts where the
+    tokenizer carries several). ``source_text`` stands in for the tokenizer's own. ``typed_tokens``:
+    whether a special token that a person typed is read as text or as the token. Raises ``TemplateError``
+    where there is no template, ``ConfigError`` for an unknown remedy.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
-        if not tokenizer.chat_template:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        remedies: Sequence[str] = (),
+        typed_tokens: Literal["text", "special"] = "text",
+        source_text: str | None = None,
+        **options: Any,
+    ) -> None:
+        own = source_text or tokenizer.chat_template
+        if not own:
             raise TemplateError(
                 f"the tokenizer {tokenizer.name_or_path or ''} carries no chat template",
                 fix="Set template.kind: chatml to give it ChatML-lite.",
             )
         self.tokenizer = tokenizer
-        self.options = options
+        self.remedies, self.typed_tokens, self.options = known(remedies), typed_tokens, options
+        self._own = own
+        self._shapes: dict[Any, Shape | None] = {}
+        self.source: str | dict[str, str] = own
+        header = answer_header(self) if "add_generation_prompt" in self.remedies else ""
+        bos = str(tokenizer.bos_token or "")
 
-    def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] = (),
-        *,
-        add_generation_prompt: bool,
-    ) -> str:
+        def whole(text: str) -> str:
+            return wrapped(text, self.remedies, options, header, bos)
+
+        self.source = {n: whole(t) for n, t in own.items()} if isinstance(own, dict) else whole(own)
+
+    def with_remedies(self, remedies: Sequence[str]) -> ChatTemplate:
+        """The same template with other remedies."""
+        text = self._own if isinstance(self._own, str) else None
+        return ChatTemplate(
+            self.tokenizer,
+            remedies=remedies,
+            typed_tokens=self.typed_tokens,
+            source_text=text,
+            **self.options,
+        )
+
+    def render(self, messages: Messages, tools: Messages = (), *, add_generation_prompt: bool) -> str:
         """The text that inference feeds for ``messages``, through transformers' sandboxed Jinja."""
+        source = self.source
+        if isinstance(source, dict):
+            name = "tool_use" if tools and "tool_use" in source else "default"
+            if name not in source:
+                raise TemplateError(f"the tokenizer's templates are {', '.join(source)}; none is the default")
+            source = source[name]
         try:
             text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tools=[dict(tool) for tool in tools] or None,
+                list(messages),
+                tools=list(tools) or None,
+                chat_template=source,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                **self.options,
             )
-        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
+        except (jinja2.TemplateError, TypeError, KeyError, ValueError, AttributeError) as error:
             raise TemplateError(f"the chat template refuses the messages: {error}") from error
         assert isinstance(text, str)
         return text
 
+    def prompt(self, conversation: Conversation) -> str:
+        """What inference feeds for a conversation so far, special tokens that a person typed set apart
+        (for ``tokens.token_ids``)."""
+        conversation = prepared(conversation, self.remedies)
+        messages, tools = self.apart(conversation)
+        return self.render(messages, tools, add_generation_prompt=True)
+
+    def prepared(self, conversation: Conversation) -> Conversation:
+        """The conversation as the template gets it: with the remedies that change conversations."""
+        return prepared(conversation, self.remedies) if self.remedies else conversation
+
+    def apart(self, conversation: Conversation) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+        """Messages and tools, with special tokens that a person typed set apart from the template's."""
+        messages, tools = conversation.as_dicts(), list(conversation.tools)
+        if self.typed_tokens == "special":
+            return messages, tools
+        return typed.set_apart(messages, self._special), typed.set_apart(tools, self._special)
+
+    def turns(self, conversation: Conversation, only: Collection[int] | None = None) -> list[Turn]:
+        """A turn for each assistant message (of those numbered in ``only``, from 0), each proven.
+
+        The prompt is ``render(messages[:i], add_generation_prompt=True)``; the completion is what
+        ``render(messages[:i + 1])`` adds to it, up to and with the stop token. Raises
+        ``TemplateError`` naming the law that fails, the message, and the remedies that would work.
+        """
+        try:
+            return self.proven_turns(conversation, only)
+        except TemplateError as error:
+            from burnish.template.advice import advised
+
+            raise advised(error, self, conversation, only) from error
+
+    def proven_turns(self, conversation: Conversation, only: Collection[int] | None = None) -> list[Turn]:
+        """``turns`` without the search for remedies where a law fails."""
+        conversation = self.prepared(conversation)
+        messages, tools = self.apart(conversation)
+        turns: list[Turn] = []
+        for index, message in enumerate(messages):
+            if message["role"] == "assistant" and (only is None or index in only):
+                where = f"{conversation.source}: message {index + 1}"
+                turns.append(Proof(self, messages, tools, index, where).turn())
+        return turns
+
+    def shape(self, messages: Messages, tools: Messages, index: int) -> Shape | None:
+        """What the template does with messages of these kinds, whatever they say; see ``Shape``."""
+        key = (*((m["role"], bool(m["content"]), *m) for m in messages[: index + 1]), bool(tools))
+        if key not in self._shapes:
+            self._shapes[key] = shape_of(self, messages, tools, index)
+        return self._shapes[key]
+
     @cached_property
     def stop_tokens(self) -> tuple[str, ...]:
-        """Tokens at which generation stops: the tokenizer's end of sequence, and the special token that
-        the template writes behind an assistant's answer."""
-        tokenizer = self.tokenizer
-        marker = "burnish-answer"
-        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": marker}]
-        try:
-            text = self.render(messages, add_generation_prompt=False)
-        except TemplateError:
-            text = ""
-        after = text.partition(marker)[2].lstrip()
-        found = [token for token in self._special if after.startswith(token)]
-        if tokenizer.eos_token:
-            found.append(str(tokenizer.eos_token))
-        return tuple(dict.fromkeys(found))
+        """Tokens at which generation stops: those that end an answer in this template, and the
+        tokenizer's end of sequence."""
+        return find_stop_tokens(self)
 
     @property
     def stop_ids(self) -> list[int]:
         return [int(i) for i in self.tokenizer.convert_tokens_to_ids(list(self.stop_tokens))]
 
     @cached_property
-    def _special(self) -> tuple[str, ...]:
-        """Special tokens, longest first, so that one that begins another is not taken for it."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple(sorted((t.content for t in added if t.special), key=len, reverse=True))
-
-    @cached_property
     def markers(self) -> tuple[str, ...]:
         """Special tokens that the template writes around turns."""
-        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
-        text = ""
-        for messages in ([{"role": "system", "content": "z"}, *turns], turns):
-            try:
-                text = self.render(messages, add_generation_prompt=True)
-                break
-            except TemplateError:  # some templates know no system turn
-                continue
-        return tuple(token for token in self._special if token in text)
+        return written_tokens(self, self._special)
 
-    def turns(self, conversation: Conversation) -> list[Turn]:
-        """A turn for each assistant message, by the laws *served*, *faithful* and *stops*.
+    @cached_property
+    def added(self) -> tuple[str, ...]:
+        """Tokens that are matched whole in any text, longest first, so that one that begins another is
+        not taken for it."""
+        return tuple(sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True))
 
-        The prompt is ``render(messages[:i], add_generation_prompt=True)``; the completion is what
-        ``render(messages[:i + 1])`` adds to it, up to and with the stop token. Raises
-        ``TemplateError`` naming the law that fails and the message, never guesses.
-        """
-        messages = conversation.as_dicts()
-        return [
-            self._turn(conversation, messages, index)
-            for index, message in enumerate(messages)
-            if message["role"] == "assistant"
-        ]
-
-    def _turn(self, conversation: Conversation, messages: list[dict[str, Any]], index: int) -> Turn:
-        where = f"{conversation.source}: message {index + 1}"
-        try:
-            prompt = self.render(messages[:index], conversation.tools, add_generation_prompt=True)
-            served = self.render(messages[: index + 1], conversation.tools, add_generation_prompt=False)
-        except TemplateError as error:
-            raise TemplateError(f"{where}: {error.what}", fix=REMEDY) from error
-        if not served.startswith(prompt):
-            raise TemplateError(
-                f"{where}: law 'served' fails: the generation prompt is no beginning of the rendered turn",
-                why=f"At inference the model would read ...{prompt[-40:]!r}, "
-                f"in training ...{served[: len(prompt)][-40:]!r}.",
-                fix=REMEDY,
-            )
-        added = served[len(prompt) :]
-        content = str(messages[index]["content"])
-        self._require_faithful(where, added, prompt, messages[: index + 1])
-        self._require_tools(where, prompt, conversation.tools)
-        begin = added.find(content.strip())
-        start = begin + len(content.strip())
-        ends = [found + len(token) for token in self.stop_tokens if (found := added.find(token, start)) >= 0]
-        if not ends:
-            raise TemplateError(
-                f"{where}: law 'stops' fails: no stop token follows the answer",
-                why=f"The model would never learn to stop. The template ends the turn with {added[-20:]!r}; "
-                f"generation stops at {', '.join(self.stop_tokens) or 'nothing'}.",
-                fix=REMEDY,
-            )
-        end = min(ends)
-        stop = next(token for token in self.stop_tokens if added[:end].endswith(token))
-        unwritten = added[:begin].strip() or added[start : end - len(stop)].strip()
-        if unwritten:
-            raise TemplateError(
-                f"{where}: law 'only' fails: the template adds {unwritten!r} to the answer",
-                why="The model would learn to say what nobody wrote.",
-                fix=REMEDY,
-            )
-        return Turn(prompt, added[:end], index)
-
-    def _require_faithful(
-        self, where: str, added: str, prompt: str, messages: Sequence[Mapping[str, Any]]
-    ) -> None:
-        *earlier, answer = messages
-        lost = [] if str(answer["content"]).strip() in added else ["the answer"]
-        place = 0
-        for number, message in enumerate(earlier, 1):
-            text = str(message["content"]).strip()
-            found = prompt.find(text, place)
-            if found < 0:
-                lost.append(f"message {number} ({message['role']})")
-            else:
-                place = found + len(text)
-        unrendered = sorted(set().union(*messages) - {"role", "content"})
-        if unrendered:
-            lost.append(f"what cannot be checked yet: {', '.join(unrendered)}")
-        if lost:
-            raise TemplateError(
-                f"{where}: law 'faithful' fails: the rendered turn has not kept {', '.join(lost)}",
-                why="The model would be trained on something else than what was written.",
-                fix=REMEDY,
-            )
-
-    def _require_tools(self, where: str, prompt: str, tools: Sequence[Mapping[str, Any]]) -> None:
-        names = [str((tool.get("function") or tool).get("name", "")) for tool in tools]
-        if any(name not in prompt for name in names):
-            raise TemplateError(
-                f"{where}: law 'faithful' fails: the template does not render the tools",
-                why="The model would learn to call tools that it was never told of.",
-                fix="Use a template that renders tools, or take them out of the rows.",
-            )
-
-
-REMEDY = "Use a template that renders turns one after another, such as ChatML-lite (template.kind: chatml)."
+    @cached_property
+    def _special(self) -> tuple[str, ...]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        return tuple(sorted((t.content for t in added if t.special), key=len, reverse=True))

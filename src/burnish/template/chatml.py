@@ -1,19 +1,16 @@
-"""ChatML-lite: the template for base models that carry none."""
+"""ChatML-lite: the template for base models that carry none, and the last remedy for the others."""
 
 from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
+from burnish.template.remedies import jinja
+
 START, END = "<|im_start|>", "<|im_end|>"
 
-TEMPLATE = """\
-{%- for message in messages -%}
-{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
-"""
+TEMPLATE = jinja("tools_as_text") + jinja("chatml")
 """The layout of OpenAI's Chat Markup Language without a default system turn: what the person wrote
-and nothing else."""
+and nothing else. Tools are described in the system turn, calls and results stand in tags."""
 
 
 def give_chatml(tokenizer: PreTrainedTokenizerBase) -> list[str]:

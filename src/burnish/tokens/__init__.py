@@ -1,18 +1,24 @@
 """Turns to examples to flat batches."""
 
 from burnish.tokens.batch import Batch, Segment, flatten, micro_batches
-from burnish.tokens.encode import encode, token_ids
+from burnish.tokens.encode import Encoded, encode, encode_all
 from burnish.tokens.example import Example
+from burnish.tokens.ids import token_ids
+from burnish.tokens.length import Fitted, fit
 from burnish.tokens.order import Order
 from burnish.tokens.table import TokenTable
 
 __all__ = [
     "Batch",
+    "Encoded",
     "Example",
+    "Fitted",
     "Order",
     "Segment",
     "TokenTable",
     "encode",
+    "encode_all",
+    "fit",
     "flatten",
     "micro_batches",
     "token_ids",

@@ -2,61 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
-from burnish.data import Conversation, Source
+from burnish.data import Conversation
 from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
+from burnish.template.advice import advised
 from burnish.tokens.example import Example
+from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, text_ids
+from burnish.tokens.weights import TrainOn, completion_weights, trained_messages
+
+TOGETHER = 512
+"""Conversations whose texts are encoded in one call."""
 
 
-def encode(conversation: Conversation, template: ChatTemplate) -> list[Example]:
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation with its examples, or with the law that it breaks.
+
+    ``notes``: what the template does with it that is no fault but should be known.
+    """
+
+    conversation: Conversation
+    examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: TemplateError | None = None
+
+
+def encode(conversation: Conversation, template: ChatTemplate, *, train_on: TrainOn = "all") -> list[Example]:
     """The examples of a conversation.
 
     A turn's prompt is encoded as inference encodes it, its completion by itself behind that: so no
     token straddles the border, and the prompt's ids are those that will be served. Turns whose texts
     and ids extend one another make one example; where a template rewrites history, each turn makes its
-    own, as inference would see it. Raises ``TemplateError`` where a token would straddle the border.
+    own, as inference would see it. ``train_on`` says which turns are learnt where messages do not say it
+    themselves. Raises ``TemplateError`` with the law that fails and the remedies that would work.
     """
-    examples: list[_Growing] = []
-    for turn in template.turns(conversation):
-        grown = _Growing.of(turn, template.tokenizer, conversation.source)
-        if examples and grown.extends(examples[-1]):
-            examples[-1] = grown.with_marks_of(examples[-1])
-        else:
-            examples.append(grown)
-    return [Example(growing.ids, growing.mask, conversation.source) for growing in examples]
+    (encoded,) = encode_all([conversation], template, train_on=train_on)
+    if encoded.error:
+        only = trained_messages(template.prepared(conversation), train_on)
+        raise advised(encoded.error, template, conversation, only) from encoded.error
+    return list(encoded.examples)
+
+
+def encode_all(
+    conversations: Iterable[Conversation], template: ChatTemplate, *, train_on: TrainOn = "all"
+) -> Iterator[Encoded]:
+    """Many conversations in their order. A broken law stands in ``error``, it is not raised.
+
+    While some are being rendered, the texts of those before are encoded on the other cores.
+    """
+    tokenizer, left = template.tokenizer, iter(conversations)
+    with ThreadPoolExecutor(1) as pool:
+        waiting: tuple[list[_Draft], Future[list[list[list[int]]]]] | None = None
+        while group := list(islice(left, TOGETHER)):
+            drafts = [_draft(conversation, template, train_on) for conversation in group]
+            ids = pool.submit(_ids, drafts, tokenizer)
+            if waiting:
+                yield from _finished(waiting[0], waiting[1].result(), tokenizer)
+            waiting = drafts, ids
+        if waiting:
+            yield from _finished(waiting[0], waiting[1].result(), tokenizer)
+
+
+def encode_turns(
+    conversation: Conversation, template: ChatTemplate, only: Collection[int]
+) -> tuple[Example, ...]:
+    """The examples of a conversation in which the messages ``only`` are learnt. Raises ``TemplateError``."""
+    draft = _Draft(conversation, tuple(template.proven_turns(conversation, only)))
+    (encoded,) = _finished([draft], _ids([draft], template.tokenizer), template.tokenizer)
+    if encoded.error:
+        raise encoded.error
+    return encoded.examples
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A conversation whose turns are proven and not yet encoded."""
+
+    conversation: Conversation
+    turns: tuple[Turn, ...] = ()
+    error: TemplateError | None = None
+
+    def texts(self, whole: bool) -> list[str]:
+        """Prompt and completion of each turn; with ``whole``, prompt and both together."""
+        pairs = [turn.apart or (turn.prompt, turn.completion) for turn in self.turns]
+        return [text for p, c in pairs for text in (p, p + c if whole else c)]
+
+    def encoded(self, ids: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> Encoded:
+        if self.conversation.text is not None:
+            every = [1.0] * len(ids[0])  # the first is never predicted; the batch sees to that
+            return Encoded(self.conversation, (Example(ids[0], every, self.conversation.source),))
+        examples: list[_Growing] = []
+        notes = dict.fromkeys(note for turn in self.turns for note in turn.notes)
+        try:
+            for turn, prompt, rest in zip(self.turns, ids[::2], ids[1::2], strict=True):
+                where = f"{self.conversation.source}: message {turn.index + 1}"
+                completion = completion_ids(tokenizer, turn, prompt, rest, where)
+                weights = completion_weights(self.conversation, turn, completion, tokenizer)
+                grown = _Growing(
+                    prompt + completion, [0.0] * len(prompt) + weights, len(prompt), (turn.index,)
+                )
+                if examples and grown.extends(examples[-1]):
+                    examples[-1] = grown.with_marks_of(examples[-1])
+                else:
+                    if examples:
+                        notes[REWRITES] = None
+                    examples.append(grown)
+        except TemplateError as error:
+            return Encoded(self.conversation, error=error)
+        made = [
+            Example(e.ids, e.weights, self.conversation.source, e.turns, self.conversation) for e in examples
+        ]
+        return Encoded(self.conversation, tuple(made), tuple(notes))
+
+
+REWRITES = "earlier turns are rendered otherwise once later ones follow: an example a turn"
 
 
 @dataclass(frozen=True)
 class _Growing:
-    """An example so far: its ids and mask, which later turns may extend."""
+    """An example so far: its ids and weights, which later turns may extend."""
 
     ids: list[int]
-    mask: list[bool]
+    weights: list[float]
     prompt_length: int
-
-    @classmethod
-    def of(cls, turn: Turn, tokenizer: PreTrainedTokenizerBase, source: Source) -> _Growing:
-        prompt = token_ids(tokenizer, turn.prompt)
-        completion = token_ids(tokenizer, turn.completion)
-        said = _says(tokenizer, prompt + completion).removeprefix(_says(tokenizer, prompt))
-        if said.startswith(" ") and not turn.completion.startswith(" "):
-            # SentencePiece kinds put a space before any text they are given, and served with the prompt
-            # the answer would not begin with one.
-            whole = token_ids(tokenizer, turn.prompt + turn.completion)
-            if whole[: len(prompt)] != prompt:
-                raise TemplateError(
-                    f"{source}: message {turn.index + 1}: law 'borders' fails: a token straddles the "
-                    "start of the answer",
-                    why="The model would be served other tokens than it was trained on.",
-                    fix="Use a template that ends its generation prompt in a special token or a newline.",
-                )
-            completion = whole[len(prompt) :]
-        ids = prompt + completion
-        return cls(ids, [False] * len(prompt) + [True] * len(completion), len(prompt))
+    turns: tuple[int, ...]
 
     def extends(self, earlier: _Growing) -> bool:
         """The earlier ids, answer included, are a beginning of what is served for this turn."""
@@ -64,15 +140,39 @@ class _Growing:
         return length <= self.prompt_length and self.ids[:length] == earlier.ids
 
     def with_marks_of(self, earlier: _Growing) -> _Growing:
-        return _Growing(self.ids, earlier.mask + self.mask[len(earlier.mask) :], self.prompt_length)
+        weights = earlier.weights + self.weights[len(earlier.weights) :]
+        return _Growing(self.ids, weights, self.prompt_length, earlier.turns + self.turns)
 
 
-def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids of rendered text. The template has written every special token, so none is added."""
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+def _draft(conversation: Conversation, template: ChatTemplate, train_on: TrainOn) -> _Draft:
+    if conversation.text is not None:
+        return _Draft(conversation)
+    try:
+        conversation = template.prepared(conversation)
+        only = trained_messages(conversation, train_on)
+        return _Draft(conversation, tuple(template.proven_turns(conversation, only)))
+    except TemplateError as error:
+        return _Draft(conversation, error=error)
 
 
-def _says(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    assert isinstance(text, str)
-    return text
+def _ids(drafts: Sequence[_Draft], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
+    """The ids of each draft's texts."""
+    whole = prefixes_space(tokenizer)
+    parts = [draft.texts(whole) for draft in drafts]
+    found = iter(batch_ids(tokenizer, [text for part in parts for text in part]))
+    return [
+        [text_ids(tokenizer, draft.conversation.text)]
+        if draft.conversation.text is not None
+        else [next(found) for _ in part]
+        for draft, part in zip(drafts, parts, strict=True)
+    ]
+
+
+def _finished(
+    drafts: Sequence[_Draft], ids: Sequence[list[list[int]]], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Encoded]:
+    for draft, found in zip(drafts, ids, strict=True):
+        if draft.error:
+            yield Encoded(draft.conversation, error=draft.error)
+        else:
+            yield draft.encoded(found, tokenizer)

@@ -25,7 +25,7 @@ class TokenTable:
     @classmethod
     def from_examples(cls, examples: Iterable[Example]) -> TokenTable:
         return cls.from_documents(
-            (np.asarray(e.input_ids, np.int32), np.asarray(e.loss_mask, np.float32)) for e in examples
+            (np.asarray(e.input_ids, np.int32), np.asarray(e.weights, np.float32)) for e in examples
         )
 
     @classmethod

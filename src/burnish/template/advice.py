@@ -1,0 +1,96 @@
+"""What would help where a law fails: found by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import combinations, pairwise
+
+from burnish.data import Conversation
+from burnish.data.conversation import SYSTEM_ROLES, TOOL_ROLES
+from burnish.errors import TemplateError
+from burnish.template.chat_template import ChatTemplate
+from burnish.template.chatml import END, START, TEMPLATE
+from burnish.template.remedies import REMEDIES
+from burnish.template.said import reasoning_and_text
+
+MOST = 3
+"""Remedies tried together."""
+
+
+def advised(
+    error: TemplateError,
+    template: ChatTemplate,
+    conversation: Conversation,
+    only: Collection[int] | None = None,
+) -> TemplateError:
+    """The same error with the remedies that work for this conversation."""
+    sets = working(template, conversation, only)
+    words = [f"template.remedies: [{', '.join((*template.remedies, *names))}]" for names in sets]
+    if with_chatml(template, conversation, only):
+        words.append("template.kind: chatml")
+    fix = (
+        f"Set {', or '.join(words)}."
+        if words
+        else "No remedy helps: take the row out, or use another template."
+    )
+    return TemplateError(error.what, why=error.why, fix=fix, law=error.law, remedies=sets)
+
+
+def working(
+    template: ChatTemplate, conversation: Conversation, only: Collection[int] | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """The smallest sets of further remedies with which the conversation is proven, at most three of them."""
+    candidates = [name for name in _relevant(conversation) if name not in template.remedies]
+    for size in range(1, MOST + 1):
+        found = [s for s in combinations(candidates, size) if _proves(template, s, conversation, only)]
+        if found:
+            return tuple(found[:3])
+    return ()
+
+
+def with_chatml(
+    template: ChatTemplate, conversation: Conversation, only: Collection[int] | None = None
+) -> bool:
+    """Whether ChatML-lite would do. Its tokens are not put on the tokenizer for the trial."""
+    chatml = ChatTemplate(template.tokenizer, source_text=TEMPLATE, typed_tokens=template.typed_tokens)
+    chatml.__dict__["stop_tokens"] = (END, str(template.tokenizer.eos_token))
+    chatml.__dict__["added"] = (START, END)
+    return _holds(chatml, conversation, only)
+
+
+def _proves(
+    template: ChatTemplate,
+    remedies: tuple[str, ...],
+    conversation: Conversation,
+    only: Collection[int] | None,
+) -> bool:
+    return _holds(template.with_remedies((*template.remedies, *remedies)), conversation, only)
+
+
+def _holds(template: ChatTemplate, conversation: Conversation, only: Collection[int] | None) -> bool:
+    try:
+        template.proven_turns(conversation, only)
+    except TemplateError:
+        return False
+    return True
+
+
+def _relevant(conversation: Conversation) -> Iterator[str]:
+    """Remedies that could do anything for this conversation."""
+    messages = conversation.as_dicts()
+    roles = {message["role"] for message in messages}
+    calls = any("tool_calls" in message for message in messages)
+    reasons = any(reasoning_and_text(message)[0] for message in messages)
+    neighbours = any(a["role"] == b["role"] for a, b in pairwise(messages))
+    needless = {
+        "keep_reasoning": not reasons,
+        "drop_reasoning": not reasons,
+        "merge_system_into_user": not (roles & set(SYSTEM_ROLES) or conversation.tools),
+        "merge_consecutive": not neighbours,
+        "split_turns": sum(message["role"] == "user" for message in messages) < 2,
+        "tools_as_text": not (calls or conversation.tools or roles & set(TOOL_ROLES)),
+        "tool_role_tool": not roles & set(TOOL_ROLES[1:]),
+        "arguments_as_text": not calls,
+        "add_bos": True,
+    }
+    return (name for name in REMEDIES if not needless.get(name, False))

@@ -1,0 +1,23 @@
+"""From a config to a template."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from burnish.config import TemplateConfig
+from burnish.template.chat_template import ChatTemplate
+from burnish.template.chatml import give_chatml
+
+
+def build_template(
+    tokenizer: PreTrainedTokenizerBase, config: TemplateConfig
+) -> tuple[ChatTemplate, list[str]]:
+    """The template that a config asks for, and the special tokens that were new to the tokenizer, which is
+    changed only for ChatML-lite."""
+    new = []
+    if config.kind == "chatml" or not tokenizer.chat_template:
+        new = give_chatml(tokenizer)
+    return (
+        ChatTemplate(tokenizer, remedies=config.remedies, typed_tokens=config.typed_tokens, **config.options),
+        new,
+    )

@@ -1,0 +1,152 @@
+"""What can be done where a template breaks a law, each by a name that a config chooses.
+
+Three kinds. Some change the conversation before it is rendered. Some wrap the template's Jinja source: the
+wrapped source is what a run saves, so that plain transformers serves what was trained. Some complete the
+completion and leave every prompt as the template renders it. Nothing here is ever chosen silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+from burnish.data import Conversation, Message, Source, Span
+from burnish.data.conversation import TOOL_ROLES
+from burnish.errors import ConfigError, DataError
+from burnish.template.said import without_reasoning
+
+REMEDIES = {
+    "append_stop": "A stop token is put behind each answer that the template leaves without one.",
+    "follow_generation_prompt": "The answer is put behind the generation prompt as it is served, though the "
+    "template renders finished turns otherwise; a think block that the prompt opens is closed first.",
+    "keep_reasoning": "Reasoning that the template drops is put before the answer between think tags.",
+    "drop_reasoning": "Reasoning is taken out of the rows.",
+    "add_generation_prompt": "The header of an answer, which the template writes only once there is one, "
+    "becomes the generation prompt.",
+    "merge_system_into_user": "System turns go to the head of the next user turn.",
+    "merge_consecutive": "Neighbouring messages of one role become one.",
+    "split_turns": "An answer sees the system turns and what was said since the last user turn only.",
+    "tools_as_text": "Tools, calls and results become text between tags, in turns that the template knows.",
+    "tool_role_tool": "Tool results are given to the template under the role tool.",
+    "arguments_as_text": "Arguments of tool calls are given to the template as JSON text, not as objects.",
+    "content_parts": "Contents are given to the template as lists of parts.",
+    "add_bos": "The token that begins every text is put before everything.",
+}
+"""Name -> what it does, in the order in which they are tried."""
+
+
+_PRELUDES = (
+    "tool_role_tool",
+    "split_turns",
+    "tools_as_text",
+    "merge_system_into_user",
+    "arguments_as_text",
+    "content_parts",
+)
+"""Remedies that give the template other messages, in the order in which they are applied."""
+
+
+@cache
+def jinja(name: str) -> str:
+    """The source of a template or a part of one in ``template/jinja``.
+
+    A prelude writes nothing. The newline behind its last tag is swallowed (trim_blocks), so that the
+    template's first line stays the beginning of a line.
+    """
+    return files("burnish.template").joinpath("jinja", f"{name}.jinja").read_text("utf-8")
+
+
+def known(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, without repeats; ``ConfigError`` for one that does not exist."""
+    chosen = tuple(dict.fromkeys(names))
+    if unknown := [name for name in chosen if name not in REMEDIES]:
+        raise ConfigError(f"no such remedy: {', '.join(unknown)}", fix=f"There are {', '.join(REMEDIES)}.")
+    return chosen
+
+
+def wrapped(source: str, remedies: Sequence[str], options: Mapping[str, Any], header: str, bos: str) -> str:
+    """The template's source with its remedies around it and its options as defaults.
+
+    ``header``: what add_generation_prompt writes; ``bos``: what add_bos does. Without remedies and options,
+    the source as it is.
+    """
+    before = [_default(name, value) for name, value in options.items()]
+    before += [jinja(name) for name in _PRELUDES if name in remedies]
+    if "add_bos" in remedies:
+        before.append("{{ %s }}{%% set burnish_bos = true %%}\n" % _literal(bos))  # noqa: UP031
+    if "add_generation_prompt" in remedies:
+        source = source.removesuffix("\n")  # as Jinja does with a last newline
+        source += "{%% if add_generation_prompt %%}{{ %s }}{%% endif %%}" % _literal(header)  # noqa: UP031
+    return "".join([*before, source])
+
+
+def prepared(conversation: Conversation, remedies: Sequence[str]) -> Conversation:
+    """The conversation with the remedies that change conversations."""
+    messages = list(conversation.messages)
+    if "drop_reasoning" in remedies:
+        messages = [_without_reasoning(message) for message in messages]
+    if "merge_consecutive" in remedies:
+        groups = [
+            list(group)
+            for _, group in groupby(messages, key=lambda m: (m.role, m.role in TOOL_ROLES and id(m)))
+        ]
+        messages = [_joined(group, conversation.source) for group in groups]
+    return replace(conversation, messages=tuple(messages))
+
+
+def _without_reasoning(message: Message) -> Message:
+    bare = without_reasoning(message.as_dict())
+    content = bare.pop("content")
+    bare.pop("role")
+    if message.spans and content != message.content:
+        moved = len(message.content) - len(content)
+        spans = [
+            replace(s, start=max(s.start - moved, 0), end=s.end - moved)
+            for s in message.spans
+            if s.end > moved
+        ]
+        return replace(message, content=content, extra=bare, spans=tuple(spans))
+    return replace(message, content=content, extra=bare)
+
+
+def _joined(messages: Sequence[Message], source: Source) -> Message:
+    """One message of several, an empty line between their texts."""
+    first = messages[0]
+    if len(messages) == 1:
+        return first
+    if len({message.weight for message in messages}) > 1:
+        raise DataError(
+            f"{source}: neighbouring {first.role} messages have different weights and cannot be merged",
+            fix="Weight them alike, or use a template that takes them one by one.",
+        )
+    extra: dict[str, Any] = {}
+    content, spans = "", list[Span]()
+    for message in messages:
+        calls = [*extra.get("tool_calls", ()), *message.extra.get("tool_calls", ())]
+        extra.update(message.extra, **({"tool_calls": calls} if calls else {}))
+        content += "\n\n" if content and message.content else ""
+        spans += [replace(s, start=s.start + len(content), end=s.end + len(content)) for s in message.spans]
+        content += message.content
+    return replace(first, content=content, extra=extra, spans=tuple(spans))
+
+
+def _default(name: str, value: Any) -> str:
+    return "{%% if %s is not defined %%}{%% set %s = %s %%}{%% endif %%}\n" % (name, name, _literal(value))  # noqa: UP031
+
+
+def _literal(value: Any) -> str:
+    """A value as Jinja writes it: JSON, but for none."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(str(k))}: {_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    if isinstance(value, str):
+        return repr(value)
+    return json.dumps(value)

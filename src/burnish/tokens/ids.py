@@ -1,0 +1,105 @@
+"""Text to token ids, as inference does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import encode_marked_chat
+
+from burnish.errors import TemplateError
+from burnish.template import Turn, typed
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of rendered text. The template has written every special token, so none is added; special
+    tokens that stand apart (``template.typed``) are read as text."""
+    return batch_ids(tokenizer, [text])[0]
+
+
+def batch_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of many texts, encoded together on all cores."""
+    whole = [text for text in texts if not typed.is_apart(text)]
+    found: list[list[int]] = []
+    if whole:
+        found = tokenizer(whole, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+            "input_ids"
+        ]
+    if len(whole) == len(texts):
+        return found
+    rest = iter(found)
+    return [
+        list(encode_marked_chat(tokenizer, text)) if typed.is_apart(text) else next(rest) for text in texts
+    ]
+
+
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, turn: Turn, prompt: list[int], rest: list[int], where: str
+) -> list[int]:
+    """The ids of a turn's completion behind those of its prompt: law *borders*.
+
+    ``rest``: the ids of the completion, or, where ``prefixes_space``, of prompt and completion together.
+    SentencePiece kinds put a space before any text that they are given, so there the completion is what
+    follows the prompt in the whole; where a token straddles the border in the whole, what follows a
+    newline, behind which no space is put. Raises ``TemplateError`` where neither gives the text back.
+    """
+    if not prefixes_space(tokenizer):
+        return rest
+    if rest[: len(prompt)] == prompt:
+        return rest[len(prompt) :]
+    completion = turn.apart[1] if turn.apart else turn.completion
+    newline, behind = batch_ids(tokenizer, ["\n", "\n" + completion])
+    found = behind[len(newline) :]
+    if behind[: len(newline)] == newline and said_by(tokenizer, prompt + found).endswith(turn.completion):
+        return found
+    raise TemplateError(
+        f"{where}: law 'borders' fails: a token straddles the start of the answer",
+        why="The model would be served other tokens than it was trained on.",
+        law="borders",
+    )
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of plain text as pretraining reads it: with the token that begins texts, where the tokenizer
+    puts one, and the one that ends them. Special tokens in the text are read as text."""
+    special = tuple(t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
+    ids = token_ids(tokenizer, typed.set_apart(text, special))
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    begins = bos is not None and list(tokenizer("a", verbose=False)["input_ids"])[:1] == [bos]
+    return [*([bos] if begins else []), *ids, *([eos] if eos is not None else [])]
+
+
+_PREFIXES: WeakKeyDictionary[PreTrainedTokenizerBase, bool] = WeakKeyDictionary()
+
+
+def prefixes_space(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether texts encoded one after the other say more than one text: a space before each."""
+    if tokenizer not in _PREFIXES:
+        first, second, both = batch_ids(tokenizer, ["a", "b", "ab"])
+        _PREFIXES[tokenizer] = said_by(tokenizer, first + second) != said_by(tokenizer, both)
+    return _PREFIXES[tokenizer]
+
+
+def said_by(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    assert isinstance(text, str)
+    return text
+
+
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The text of each token, in context. A character split over tokens stands at its last."""
+    texts: list[str] = []
+    start = (
+        0  # decoding begins here: one token earlier than what is new, for decoders that trim a first space
+    )
+    known = ""
+    for end in range(1, len(ids) + 1):
+        text = said_by(tokenizer, ids[start:end])
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and end < len(ids):
+            texts.append("")
+            continue
+        texts.append(text[len(known) :])
+        start = end - 1
+        known = said_by(tokenizer, ids[start:end])
+    return texts
