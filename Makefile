@@ -22,6 +22,7 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/against_trl.py
+	$(BIN)/python bench/proof.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -122,6 +122,10 @@ def with_counts(**counts: int) -> Measured:
     return replace(HEALTHY, ledger=[{"fate": "summary", "counts": named}])
 
 
+def with_summary(**summary: Any) -> Measured:
+    return replace(HEALTHY, ledger=[{"fate": "summary", **summary}])
+
+
 def with_metrics(*rows: list[dict[str, Any]]) -> Measured:
     return replace(HEALTHY, metrics=[row for part in rows for row in part])
 
@@ -182,6 +186,8 @@ CASES = [
     (curves.held_out_fell, HEALTHY, "good"),
     (data.rows_dropped, with_counts(read=1000, trained=900, too_long=60, rejected=10), "warning"),
     (data.rows_dropped, with_counts(read=1000, trained=600, too_long=400), "problem"),
+    (data.much_cut, with_summary(trained_tokens=800, lost_trained_tokens=200), "warning"),
+    (data.much_cut, with_summary(trained_tokens=500, lost_trained_tokens=500, counts={"cut": 3}), "problem"),
     (data.many_epochs, with_metrics(steps(falling(), per_epoch=5)), "warning"),
 ]
 

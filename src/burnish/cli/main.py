@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from burnish.cli import chat, generate, pretrain, quickstart, report, train
+from burnish.cli import chat, check, generate, pretrain, quickstart, report, train
 from burnish.errors import BurnishError, Interrupted
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 for verb in (
     quickstart.quickstart,
     train.train,
+    check.check,
     chat.chat,
     generate.generate,
     report.report,

@@ -178,21 +178,24 @@ def _weight(raw: Mapping[str, Any], where: str) -> float | None:
     if train is not None and not isinstance(train, bool):
         raise DataError(f"{where}: train is {train!r}", fix="Write true or false.")
     if weight is not None and not _is_weight(weight):
-        raise DataError(f"{where}: weight is {weight!r}", fix="Write a number, 0 or above.")
+        raise DataError(f"{where}: weight is {weight!r}", fix="Write a number, 0 or above, such as 0.3.")
     if train is not None and weight is not None and train != (weight > 0):
         raise DataError(f"{where}: train is {train}, but weight is {weight}", fix="Keep one of the two.")
     return float(weight) if weight is not None else None if train is None else float(train)
 
 
 def _spans(raw: Mapping[str, Any], content: str, where: str) -> tuple[Span, ...]:
-    given = raw.get("spans") or []
+    given = raw.get("spans")
+    if given is None:
+        return ()
     spans = []
     for item in given if isinstance(given, list | tuple) else [given]:
-        start, end = (item.get("start"), item.get("end")) if isinstance(item, Mapping) else (None, None)
-        if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(content):
+        known = isinstance(item, Mapping) and set(item) <= {"start", "end", "weight", "train"}
+        start, end = (item.get("start"), item.get("end")) if known else (None, None)
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(content):
             raise DataError(
                 f"{where}: a span is {item!r}",
-                fix='Write {"start": 0, "end": 5, "weight": 0}: characters of the content, '
+                fix='Write a list such as [{"start": 0, "end": 5, "weight": 0}]: characters of the content, '
                 f"of which there are {len(content)}.",
             )
         weight = _weight(item, f"{where}: a span")
@@ -204,4 +207,7 @@ def _spans(raw: Mapping[str, Any], content: str, where: str) -> tuple[Span, ...]
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    """A number that is 0 or one that fp32 can hold, which is what the loss is weighted in."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return value == 0 or 1e-30 <= value <= 1e30

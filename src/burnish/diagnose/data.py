@@ -5,7 +5,7 @@ from __future__ import annotations
 from burnish.diagnose.finding import Finding, percent
 from burnish.diagnose.measured import Measured
 
-DROPPED = ("too long", "rejected", "no assistant turn")
+DROPPED = ("too long", "rejected", "nothing to learn")
 
 
 def rows_dropped(measured: Measured) -> Finding | None:
@@ -28,6 +28,24 @@ def rows_dropped(measured: Measured) -> Finding | None:
         "Raise tokens.max_length, or split long rows."
         if most == "too long"
         else "Mend the rows that the ledger lists.",
+    )
+
+
+def much_cut(measured: Measured) -> Finding | None:
+    """Tokens to be learnt that the limit on length cost: a warning from 10 %, a problem from 30 %."""
+    summary = measured.summary
+    lost, kept = summary.get("lost_trained_tokens", 0), summary.get("trained_tokens", 0)
+    share = lost / (lost + kept) if lost else 0.0
+    if share <= 0.1:
+        return None
+    cut = measured.counts.get("cut", 0)
+    return Finding(
+        "Much of the data did not fit",
+        "problem" if share > 0.3 else "warning",
+        f"{percent(share)} of the tokens to be learnt were lost to the limit on length.",
+        "The model is trained on the short part of the data"
+        + (f", and {cut:,} rows end in the middle of an answer." if cut else "."),
+        "Raise tokens.max_length, set tokens.too_long: split, or take a base with more positions.",
     )
 
 

@@ -28,6 +28,7 @@ RULES: tuple[Callable[[Measured], Finding | None], ...] = (
     figures.knows_little,
     curves.spikes,
     data.rows_dropped,
+    data.much_cut,
     data.many_epochs,
     figures.accuracy_rose,
     curves.held_out_fell,

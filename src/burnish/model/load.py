@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from burnish.errors import ModelError
@@ -59,6 +66,45 @@ def load_model(
         model = _load_plain(place, revision, dtype)
     model = model.to("cuda") if torch.cuda.is_available() else model
     return LoadedModel(model, tokenizer, place, card.get("typed_tokens", "text"))
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A model's tokenizer without its weights. ``positions``: the most tokens that the model reads, where
+    its config says; ``stop_ids``: the ids at which its own generation config stops."""
+
+    tokenizer: PreTrainedTokenizerBase
+    place: str
+    positions: int | None
+    typed_tokens: Literal["text", "special"]
+    stop_ids: tuple[int, ...]
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer:
+    """What can be known of a model before its weights are read. Raises ``ModelError`` as ``load_model``."""
+    _quiet()
+    place = locate(name)
+    tokenizer, card = _load_tokenizer(place, revision), _card(Path(place))
+    base = place
+    if is_adapter(place):
+        base = card["base"]["name"] if card else read_json(Path(place) / ADAPTER)["base_model_name_or_path"]
+    local = Path(base).is_dir()
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{base} has no config that loads: {_first_line(error)}") from error
+    try:
+        generation = GenerationConfig.from_pretrained(place, revision=revision, local_files_only=local)
+    except (OSError, ValueError):
+        generation = GenerationConfig()
+    ends = generation.eos_token_id
+    return LoadedTokenizer(
+        tokenizer,
+        place,
+        getattr(config, "max_position_embeddings", None),
+        card.get("typed_tokens", "text"),
+        tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
+    )
 
 
 def locate(name: str) -> str:

@@ -9,7 +9,7 @@ from burnish.data import Conversation, Source
 from burnish.errors import TemplateError
 from burnish.template import ChatTemplate
 from burnish.template.advice import advised
-from burnish.tokens.weights import TrainOn, trained_messages
+from burnish.tokens.weights import TrainOn, trained_messages, weighted
 
 _NUMBERS = re.compile(r"message \d+")
 
@@ -49,9 +49,7 @@ class Broken:
 
     def advice(self, group: Group) -> TemplateError:
         """The group's error with the remedies that work for its first row."""
-        if group.error.fix:
-            return group.error
-        only = trained_messages(self.template.prepared(group.first), self.train_on)
+        only = trained_messages(weighted(self.template.prepared(group.first), self.train_on))
         return advised(group.error, self.template, group.first, only)
 
     def as_error(self, of: int) -> TemplateError:

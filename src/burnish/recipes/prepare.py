@@ -143,9 +143,10 @@ def fitted_rows(
             broken.add(encoded.conversation, encoded.error)
             continue
         fitted = fit(encoded, template, limit, config.tokens.too_long)
-        if fitted.fate == "too long" and config.tokens.too_long == "error":
+        longest = max((len(example.input_ids) for example in encoded.examples), default=0)
+        if longest > limit and config.tokens.too_long == "error":
             raise DataError(
-                f"{encoded.conversation.source}: {fitted.reason}",
+                f"{encoded.conversation.source}: {longest} tokens, at most {limit} fit",
                 why="Nothing is cut unless tokens.too_long says how.",
                 fix="Shorten the row, raise tokens.max_length, or choose another tokens.too_long.",
             )

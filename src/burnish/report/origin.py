@@ -19,7 +19,10 @@ MEANINGS = {
     "held out": "kept for measuring, never trained on",
     "too long": "did not fit into the longest allowed sequence",
     "rejected": "could not be read as a conversation",
-    "no assistant turn": "nothing in them to learn",
+    "shortened": "the earliest exchanges left out, so that the rest fits",
+    "split": "several examples of whole exchanges, so that each fits",
+    "cut": "cut off at the longest allowed sequence",
+    "nothing to learn": "no turn in them is to be learnt",
     "duplicate": "the same as an earlier row",
 }
 
@@ -72,6 +75,11 @@ def _tokens(summary: dict[str, Any]) -> Markup | None:
         f"An epoch has {tokens:,} tokens; {trained:,} of them ({percent(trained / tokens)}) are trained, "
         "the others are only read."
     )
+    if lost := summary.get("lost_tokens"):
+        words += (
+            f" The limit on their length cost {lost:,} more, {summary.get('lost_trained_tokens', 0):,} of "
+            "them to be learnt."
+        )
     return element("p", words)
 
 

@@ -13,6 +13,7 @@ from burnish.template.chatml import END, START, TEMPLATE
 from burnish.template.remedies import REMEDIES
 from burnish.template.said import reasoning_and_text
 
+THINKING = ("enable_thinking", "thinking")
 MOST = 3
 """Remedies tried together."""
 
@@ -23,16 +24,18 @@ def advised(
     conversation: Conversation,
     only: Collection[int] | None = None,
 ) -> TemplateError:
-    """The same error with the remedies that work for this conversation."""
+    """The same error with the remedies that work for this conversation; as it is, where the template is
+    not at fault."""
+    if _holds(template, conversation, only):
+        return error
     sets = working(template, conversation, only)
-    words = [f"template.remedies: [{', '.join((*template.remedies, *names))}]" for names in sets]
+    words = [f"template.options: {option}" for option in _options(template, conversation, only)]
+    words += [f"template.remedies: [{', '.join((*template.remedies, *names))}]" for names in sets]
     if with_chatml(template, conversation, only):
         words.append("template.kind: chatml")
-    fix = (
-        f"Set {', or '.join(words)}."
-        if words
-        else "No remedy helps: take the row out, or use another template."
-    )
+    fix = error.fix or "No remedy helps: take the row out, or use another template."
+    if words:
+        fix = f"Set {', or '.join(words)}."
     return TemplateError(error.what, why=error.why, fix=fix, law=error.law, remedies=sets)
 
 
@@ -46,6 +49,17 @@ def working(
         if found:
             return tuple(found[:3])
     return ()
+
+
+def _options(
+    template: ChatTemplate, conversation: Conversation, only: Collection[int] | None
+) -> Iterator[str]:
+    """The values of a switch for reasoning, where the template reads one, with which the laws hold."""
+    for name in THINKING:
+        if name in str(template.source) and name not in template.options:
+            for value in (True, False):
+                if _holds(template.with_options({name: value}), conversation, only):
+                    yield f"{{{name}: {str(value).lower()}}}"
 
 
 def with_chatml(

@@ -59,28 +59,25 @@ class ChatTemplate:
 
     def with_remedies(self, remedies: Sequence[str]) -> ChatTemplate:
         """The same template with other remedies."""
+        return self._like(remedies, self.options)
+
+    def with_options(self, options: Mapping[str, Any]) -> ChatTemplate:
+        """The same template with further options."""
+        return self._like(self.remedies, {**self.options, **options})
+
+    def _like(self, remedies: Sequence[str], options: Mapping[str, Any]) -> ChatTemplate:
         text = self._own if isinstance(self._own, str) else None
         return ChatTemplate(
-            self.tokenizer,
-            remedies=remedies,
-            typed_tokens=self.typed_tokens,
-            source_text=text,
-            **self.options,
+            self.tokenizer, remedies=remedies, typed_tokens=self.typed_tokens, source_text=text, **options
         )
 
     def render(self, messages: Messages, tools: Messages = (), *, add_generation_prompt: bool) -> str:
         """The text that inference feeds for ``messages``, through transformers' sandboxed Jinja."""
-        source = self.source
-        if isinstance(source, dict):
-            name = "tool_use" if tools and "tool_use" in source else "default"
-            if name not in source:
-                raise TemplateError(f"the tokenizer's templates are {', '.join(source)}; none is the default")
-            source = source[name]
         try:
             text = self.tokenizer.apply_chat_template(
                 list(messages),
                 tools=list(tools) or None,
-                chat_template=source,
+                chat_template=self.text_for(tools),
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
             )
@@ -88,6 +85,15 @@ class ChatTemplate:
             raise TemplateError(f"the chat template refuses the messages: {error}") from error
         assert isinstance(text, str)
         return text
+
+    def text_for(self, tools: Messages = ()) -> str:
+        """The Jinja text that is rendered, of those that the tokenizer carries."""
+        if isinstance(self.source, str):
+            return self.source
+        name = "tool_use" if tools and "tool_use" in self.source else "default"
+        if name not in self.source:
+            raise TemplateError(f"none of the tokenizer's templates is the default: {', '.join(self.source)}")
+        return self.source[name]
 
     def prompt(self, conversation: Conversation) -> str:
         """What inference feeds for a conversation so far, special tokens that a person typed set apart
@@ -134,7 +140,7 @@ class ChatTemplate:
 
     def shape(self, messages: Messages, tools: Messages, index: int) -> Shape | None:
         """What the template does with messages of these kinds, whatever they say; see ``Shape``."""
-        key = (*((m["role"], bool(m["content"]), *m) for m in messages[: index + 1]), bool(tools))
+        key = tuple(_kind(message) for message in messages[: index + 1]), bool(tools)
         if key not in self._shapes:
             self._shapes[key] = shape_of(self, messages, tools, index)
         return self._shapes[key]
@@ -164,3 +170,9 @@ class ChatTemplate:
     def _special(self) -> tuple[str, ...]:
         added = self.tokenizer.added_tokens_decoder.values()
         return tuple(sorted((t.content for t in added if t.special), key=len, reverse=True))
+
+
+def _kind(message: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a template may tell messages apart by, but for what they say."""
+    content = message["content"]
+    return (message["role"], bool(content), "</think>" in content, *message)

@@ -41,15 +41,20 @@ _EMPTY_THINK = re.compile(r"\s*<think>\s*</think>\s*")
 class Shape:
     """What a template does with messages of these roles and fields, seen with invented contents.
 
-    ``lost``: numbers (from 0) of messages whose text it does not render. ``unserved``: characters at the
-    end of the prompt that the rendered turn does not go on from; 0 where law *served* holds. ``before``,
-    ``after``: what it writes around the text of the answer, None where the answer is more than text.
+    ``lost``: numbers (from 0) of messages whose text it does not render. ``before``, ``after``: what it
+    writes around the text of the answer, None where the answer is more than text.
     """
 
     lost: frozenset[int]
-    unserved: int
     before: str | None
     after: str | None
+
+
+LONGEST_WORD = 16
+"""Characters beside tokens that may stand between the header of a turn and its answer."""
+
+_NOWHERE = "\ue000burnish"
+"""An answer that begins as no other does."""
 
 
 def shape_of(template: ChatTemplate, messages: Messages, tools: Messages, index: int) -> Shape | None:
@@ -70,8 +75,7 @@ def shape_of(template: ChatTemplate, messages: Messages, tools: Messages, index:
         lost.add(index)
     plain = set(invented[index]) == {"role", "content"} and rendered.startswith(prompt)
     before, found, after = rendered[len(prompt) :].partition(_name(index)) if plain else ("", "", "")
-    unserved = len(prompt) - shared_length(prompt, rendered)
-    return Shape(frozenset(lost), unserved, before if found else None, after if found else None)
+    return Shape(frozenset(lost), before if found else None, after if found else None)
 
 
 def answer_header(template: ChatTemplate) -> str:
@@ -104,11 +108,18 @@ class Proof:
                 "served",
                 "nothing stands before the answer",
                 "At inference there is always something to answer.",
+                'Mark the message with "train": false: it is then given and not learnt.',
             )
         prompt, rendered = self._render(self.index, True), self._render(self.index + 1, False)
+        bos = str(self.template.tokenizer.bos_token or "")
+        if bos and prompt.startswith(bos + bos):
+            raise self._broken(
+                "served", f"the text begins with {bos} twice", "The base never saw such a beginning."
+            )
         self._require_history(prompt)
         said = pieces(self.answer)
         added = self._added(prompt, rendered, said)
+        self._require_no_header(added, said)
         added = self._with_reasoning(added, prompt)
         begin, end = self._require_answer(added, said)
         completion, stop = self._up_to_stop(added, end)
@@ -116,7 +127,12 @@ class Proof:
         self._require_closed_think(prompt, completion, said)
         apart = (prompt, completion) if typed.is_apart(prompt + completion) else None
         return Turn(
-            typed.plain(prompt), typed.plain(completion), self.index, tuple(dict.fromkeys(self.notes)), apart
+            typed.plain(prompt),
+            typed.plain(completion),
+            self.index,
+            self._content_at(typed.plain(completion), begin, bool(apart)),
+            tuple(dict.fromkeys(self.notes)),
+            apart,
         )
 
     def _render(self, count: int, add_generation_prompt: bool) -> str:
@@ -131,19 +147,51 @@ class Proof:
         """What rendering the answer adds to the prompt: law *served*."""
         if rendered.startswith(prompt):
             return rendered[len(prompt) :]
-        shape = self.template.shape(self.messages, self.tools, self.index)
-        # By chance an answer may begin as the rest of the prompt does; an invented one does not.
-        shared = len(prompt) - shape.unserved if shape else shared_length(prompt, rendered)
-        places = [place[0] for piece in said if (place := piece.find(rendered, shared))]
-        if "follow_generation_prompt" in self.template.remedies and places:
-            reasons = bool(said) and said[0].name == "reasoning" and said[0].find(rendered, shared)
-            return _followed(prompt, rendered, shared, min(places), bool(reasons))
+        if "follow_generation_prompt" in self.template.remedies:
+            return self._followed(prompt, rendered, said)
+        shared = shared_length(prompt, rendered)
         raise self._broken(
             "served",
             "the generation prompt is no beginning of the rendered turn",
             f"At inference the model would read ...{prompt[max(shared - 12, 0) :][:60]!r}, "
             f"in training ...{rendered[max(shared - 12, 0) :][:60]!r}.",
         )
+
+    def _followed(self, prompt: str, rendered: str, said: Sequence[Piece]) -> str:
+        """The answer as it must go on from the prompt, taken from a rendering that begins otherwise.
+
+        It begins behind the header of the turn, where that is the one that the prompt ends in; else where
+        another answer would make a difference. A think block that the prompt leaves open takes the answer's
+        reasoning; without any it is closed: as the template closes it, else as DeepSeek-R1 closes an empty
+        one. Where the prompt has closed its block, there is no place for reasoning.
+        """
+        other = {"role": "assistant", "content": _NOWHERE}
+        history = self.messages[: self.index]
+        start = shared_length(
+            rendered, self.template.render([*history, other], self.tools, add_generation_prompt=False)
+        )
+        asked = self.template.render(history, self.tools, add_generation_prompt=False)
+        header = prompt[len(asked) :] if prompt.startswith(asked) else ""
+        header = header if header and header in rendered else _OPEN_THINK.sub("", header)
+        place = rendered.rfind(header, 0, start) if header.strip() else -1
+        behind_header = place >= 0 and self._is_structure(rendered[place + len(header) : start])
+        answer = rendered[place + len(header) :] if behind_header else _spaced(prompt, rendered, start)
+        reasons = bool(said) and said[0].name == "reasoning" and bool(said[0].find(answer))
+        if _CLOSED_THINK.search(prompt):
+            behind = answer.partition("</think>")[2].lstrip("\n")
+            return behind if reasons else _EMPTY_THINK.sub("", answer, count=1)
+        if _OPEN_THINK.search(prompt):
+            if answer.lstrip().startswith("<think>"):
+                return answer.partition("<think>")[2].lstrip()
+            if not reasons and not answer.lstrip().startswith("</think>"):
+                return f"\n</think>\n\n{answer}"
+        return answer
+
+    def _is_structure(self, text: str) -> bool:
+        """Hardly more than tokens of the template, such as ``<|channel|>final<|message|>``."""
+        for token in (*self.template.added, "<think>", "</think>"):
+            text = text.replace(token, "")
+        return len(text.strip()) <= LONGEST_WORD
 
     def _with_reasoning(self, added: str, prompt: str) -> str:
         """What ``keep_reasoning`` puts before the answer."""
@@ -197,6 +245,13 @@ class Proof:
         lost = [piece.name for piece in said if piece.find(added) is None]
         if not said:
             lost.append("the answer")
+        escaped = [form for form in ("&#34;", "&#39;", "&quot;") if form in added and not _says(said, form)]
+        if escaped:
+            raise self._broken(
+                "faithful",
+                f"the template writes quotes as {escaped[0]}",
+                "The model would learn to write tool calls that no program reads.",
+            )
         if lost:
             names = ", ".join("the answer" if name == "text" else name for name in lost)
             raise self._broken(
@@ -207,6 +262,14 @@ class Proof:
         places = [place for piece in said if (place := piece.find(added))]
         self._note_trimmed(content if content in added else content.strip(), content)
         return min(start for start, _ in places), max(end for _, end in places)
+
+    def _content_at(self, completion: str, begin: int, apart: bool) -> int | None:
+        content = typed.plain(str(self.answer.get("content") or ""))
+        text = content.strip()
+        # ``begin`` is where the first piece stands, which is the text unless there is reasoning.
+        first = 0 if apart or reasoning_and_text(self.answer)[0] else max(begin, 0)
+        place = completion.find(text, first if completion.startswith(text, first) else 0)
+        return place - (len(content) - len(content.lstrip())) if text and place >= 0 else None
 
     def _note_trimmed(self, text: str, content: str) -> None:
         if len(text) < len(content):
@@ -219,7 +282,9 @@ class Proof:
         ]
         if found:
             place, stop = min(found)
+            self._require_no_earlier_stop(added[:place])
             return added[: place + len(stop)], stop
+        self._require_no_earlier_stop(added)
         if "append_stop" in self.template.remedies and self.template.stop_tokens:
             stop = str(self.template.tokenizer.eos_token or self.template.stop_tokens[0])
             return added[:end] + added[end:].rstrip() + stop, stop
@@ -231,10 +296,10 @@ class Proof:
             f"generation stops at {stops}.",
         )
 
-    def _require_only(self, before: str, after: str) -> None:
-        """Law *only*: what the template writes around an answer is said aloud, or refused."""
-        if "tool_calls" in self.answer:
-            return  # the tags of a call are what the model must write
+    def _require_no_header(self, added: str, said: Sequence[Piece]) -> None:
+        """Law *only*: the header of the turn is no part of what is to be learnt."""
+        places = [place[0] for piece in said if (place := piece.find(added))]
+        before = added[: min(places)] if places else ""
         if _ROLE_WORD.search(before):
             raise self._broken(
                 "only",
@@ -242,6 +307,21 @@ class Proof:
                 "It is the header of the turn: the model would learn to say it, since the generation prompt "
                 "does not.",
             )
+
+    def _require_no_earlier_stop(self, before: str) -> None:
+        """No stop token stands within the answer, but for those that a person typed, which are text."""
+        bare = typed.without(before) if typed.is_apart(before) else before
+        if early := next((token for token in self.template.stop_tokens if token in bare), None):
+            raise self._broken(
+                "stops",
+                f"the template writes {early} within the answer",
+                "At inference the answer would end there.",
+            )
+
+    def _require_only(self, before: str, after: str) -> None:
+        """Law *only*: what the template writes around an answer is said aloud."""
+        if "tool_calls" in self.answer:
+            return  # the tags of a call are what the model must write
         for text, place in ((before, "before"), (after, "behind")):
             if text.strip() and (place == "behind" or not reasoning_and_text(self.answer)[0]):
                 self.notes.append(
@@ -258,7 +338,7 @@ class Proof:
 
     def _require_closed_think(self, prompt: str, completion: str, said: Sequence[Piece]) -> None:
         """A think block that the prompt or the template opens is closed in the answer, no other is."""
-        if any("think>" in form for piece in said for form in piece.forms):
+        if _says(said, "think>"):
             return  # the person wrote such tags, to whatever end
         opened = completion.count("<think>") + bool(_OPEN_THINK.search(prompt))
         if opened != completion.count("</think>"):
@@ -268,26 +348,20 @@ class Proof:
                 "At inference the model would take its answer for reasoning, or reasoning for the answer.",
             )
 
-    def _broken(self, law: str, what: str, why: str) -> TemplateError:
-        return TemplateError(f"{self.where}: law '{law}' fails: {what}", why=why, law=law)
+    def _broken(self, law: str, what: str, why: str, fix: str = "") -> TemplateError:
+        return TemplateError(f"{self.where}: law '{law}' fails: {what}", why=why, fix=fix, law=law)
 
 
-def _followed(prompt: str, rendered: str, shared: int, start: int, reasons: bool) -> str:
-    """The answer, which begins at ``start`` of ``rendered``, as it must go on from ``prompt``.
-
-    A think block that the prompt leaves open takes the answer's reasoning; without any it is closed: as
-    the template closes it, else as DeepSeek-R1 closes an empty one. Where the prompt has closed its block,
-    there is no place for reasoning.
-    """
-    if _CLOSED_THINK.search(prompt) and reasons:
-        return rendered[rendered.find("</think>", start) + len("</think>") :].lstrip("\n")
-    if _OPEN_THINK.search(prompt) and not reasons:
-        close = rendered.rfind("</think>", shared, start)
-        return rendered[close:] if close >= 0 else f"\n</think>\n\n{rendered[start:]}"
-    if prompt[-1:].isspace() or _CLOSED_THINK.search(prompt) or _OPEN_THINK.search(prompt):
-        return rendered[start:]
+def _spaced(prompt: str, rendered: str, start: int) -> str:
+    """The rendered text from ``start``, with the spaces before it that the prompt does not end in."""
     lead = rendered[:start]
+    if prompt[-1:].isspace() or _OPEN_THINK.search(prompt) or _CLOSED_THINK.search(prompt):
+        return rendered[start:]
     return lead[len(lead.rstrip(" ")) :] + rendered[start:]
+
+
+def _says(said: Sequence[Piece], text: str) -> bool:
+    return any(text in form for piece in said for form in piece.forms)
 
 
 def _invented(message: Mapping[str, Any], number: int) -> dict[str, Any]:

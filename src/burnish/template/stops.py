@@ -10,16 +10,24 @@ from burnish.errors import TemplateError
 if TYPE_CHECKING:
     from burnish.template.chat_template import ChatTemplate
 
-ANSWER = "burnishanswer"
-_CALL = {"type": "function", "id": "burnish01", "function": {"name": "burnishcall", "arguments": {"x": 1}}}
-_USER = {"role": "user", "content": "x"}
+ASKED, ANSWER, CALL = "burnishasked", "burnishanswer", "burnishcall"
+_USER = {"role": "user", "content": ASKED}
 _SAYS = {"role": "assistant", "content": ANSWER}
-_CALLS = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
-_RESULT = {"role": "tool", "name": "burnishtool", "tool_call_id": "burnish01", "content": "y"}
+_RESULT = {"role": "tool", "name": CALL, "tool_call_id": "burnish01", "content": "y"}
+
+
+def _calls(*names: str) -> dict[str, Any]:
+    calls = [
+        {"type": "function", "id": f"burnish0{number}", "function": {"name": name, "arguments": {"x": 1}}}
+        for number, name in enumerate(names, 1)
+    ]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
 _TOOL = {
     "type": "function",
     "function": {
-        "name": "burnishtool",
+        "name": CALL,
         "description": "z",
         "parameters": {"type": "object", "properties": {"x": {"type": "integer", "description": "x"}}},
     },
@@ -34,7 +42,12 @@ def find_stop_tokens(template: ChatTemplate) -> tuple[str, ...]:
     last token of what still stands there once another message follows; where nothing does (GPT-OSS ends a
     turn otherwise when it is past), the last token of what stands there now.
     """
-    endings = [_ending(template, _SAYS, _USER, ANSWER), _ending(template, _CALLS, _RESULT, "burnishcall")]
+    answer = _ending(template, _SAYS, _USER, ANSWER)
+    # Two calls, where the template takes them: what stands behind each of them ends no turn.
+    call = _ending(template, _calls(CALL, f"{CALL}too"), _RESULT, f"{CALL}too") or _ending(
+        template, _calls(CALL), _RESULT, CALL
+    )
+    endings = [answer, call]
     found = [token for token in endings if token]
     if template.tokenizer.eos_token:
         found.append(str(template.tokenizer.eos_token))
@@ -62,23 +75,30 @@ def shared_length(one: str, other: str) -> int:
 def _ending(
     template: ChatTemplate, answer: dict[str, Any], following: dict[str, Any], said: str
 ) -> str | None:
-    tails, opening = [], ""
-    tools = [_TOOL] if answer is _CALLS else []
+    tails, before = [], ""
+    calls = answer.get("tool_calls") or []
     for messages in ([_USER, answer], [_USER, answer, following]):
         try:
-            text = template.render(messages, tools, add_generation_prompt=False)
+            text = template.render(messages, [_TOOL] if calls else [], add_generation_prompt=False)
         except TemplateError:
             continue
-        before, found, tail = text.rpartition(said)
-        tails.append(tail if found else "")
-        opening = opening or before
-    if not any(tails):
+        asked, _, rest = text.partition(ASKED)
+        before, found, tail = rest.partition(said)
+        if found:
+            tails.append(tail)
+    if not tails:
         return None
     stays = _tokens(tails[0][: shared_length(tails[0], tails[-1])], template.added)
-    if not stays and answer is _SAYS:
+    if not stays:
         stays = _tokens(tails[0], template.added)
-    # Where the next header begins alike for all roles, its first tokens stay too: they also open turns.
-    opens = set(_tokens(opening, template.added))
+    if len(calls) > 1:
+        stays = [token for token in stays if token not in before.partition(CALL)[2]]
+    # What ends a question ends an answer too, where both end alike. Else the last token, leaving out those
+    # that open turns: they stay as well where the next header begins alike for all roles.
+    ends_question = _tokens(before, template.added)[:1]
+    if ends_question and ends_question[0] in stays:
+        return ends_question[0]
+    opens = set(_tokens(asked, template.added))
     closing = [token for token in stays if token not in opens] or stays
     return closing[-1] if closing else None
 

@@ -10,13 +10,15 @@ class Turn:
     """``prompt``: the text that inference serves; ``completion``: the text to learn, which ends in a
     stop token; ``index``: the place of its message in the conversation, from 0.
 
-    ``notes``: what the template does that is no fault but should be known. ``apart``: prompt and
-    completion once more, with the special tokens that a person typed set apart from the template's own
-    (see ``tokens.ids``); None where nobody typed one.
+    ``content_at``: the place in the completion of the content's first character, below 0 where the
+    template trims it; None where the content does not stand there as it was written. ``notes``: what the
+    template does that is no fault but should be known. ``apart``: prompt and completion once more, with
+    the special tokens that a person typed set apart from the template's own; None where nobody typed one.
     """
 
     prompt: str
     completion: str
     index: int
+    content_at: int | None = None
     notes: tuple[str, ...] = ()
     apart: tuple[str, str] | None = None

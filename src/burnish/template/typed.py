@@ -35,6 +35,11 @@ def plain(text: str) -> str:
     return text.replace(START, "").replace(END, "")
 
 
+def without(text: str) -> str:
+    """Text without the typed tokens that stand apart in it."""
+    return re.sub(f"{START}[^{END}]*{END}", "", text)
+
+
 def is_apart(text: str) -> bool:
     return START in text or END in text
 

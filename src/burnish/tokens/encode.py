@@ -14,8 +14,8 @@ from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
 from burnish.template.advice import advised
 from burnish.tokens.example import Example
-from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, text_ids
-from burnish.tokens.weights import TrainOn, completion_weights, trained_messages
+from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, require_known, text_ids
+from burnish.tokens.weights import TrainOn, completion_weights, trained_messages, weighted
 
 TOGETHER = 512
 """Conversations whose texts are encoded in one call."""
@@ -45,7 +45,7 @@ def encode(conversation: Conversation, template: ChatTemplate, *, train_on: Trai
     """
     (encoded,) = encode_all([conversation], template, train_on=train_on)
     if encoded.error:
-        only = trained_messages(template.prepared(conversation), train_on)
+        only = trained_messages(encoded.conversation)
         raise advised(encoded.error, template, conversation, only) from encoded.error
     return list(encoded.examples)
 
@@ -104,6 +104,7 @@ class _Draft:
             for turn, prompt, rest in zip(self.turns, ids[::2], ids[1::2], strict=True):
                 where = f"{self.conversation.source}: message {turn.index + 1}"
                 completion = completion_ids(tokenizer, turn, prompt, rest, where)
+                require_known(tokenizer, turn, completion, where)
                 weights = completion_weights(self.conversation, turn, completion, tokenizer)
                 grown = _Growing(
                     prompt + completion, [0.0] * len(prompt) + weights, len(prompt), (turn.index,)
@@ -148,9 +149,9 @@ def _draft(conversation: Conversation, template: ChatTemplate, train_on: TrainOn
     if conversation.text is not None:
         return _Draft(conversation)
     try:
-        conversation = template.prepared(conversation)
-        only = trained_messages(conversation, train_on)
-        return _Draft(conversation, tuple(template.proven_turns(conversation, only)))
+        conversation = weighted(template.prepared(conversation), train_on)
+        turns = template.proven_turns(conversation, trained_messages(conversation))
+        return _Draft(conversation, tuple(turns))
     except TemplateError as error:
         return _Draft(conversation, error=error)
 

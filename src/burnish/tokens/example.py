@@ -33,4 +33,5 @@ class Example:
 
     @property
     def trained_tokens(self) -> int:
-        return sum(weight > 0 for weight in self.weights[1:])
+        first = bool(self.weights) and self.weights[0] > 0  # nothing stands before it to predict it from
+        return len(self.weights) - self.weights.count(0) - first

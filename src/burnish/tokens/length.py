@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,13 +14,16 @@ from burnish.tokens.example import Example
 
 TooLong = Literal["truncate_left", "split", "truncate_right", "drop", "error"]
 
+NOTHING = "nothing to learn"
+FATES = {"truncate_left": "shortened", "split": "split", "truncate_right": "cut"}
+"""What a row is called of which some could be kept."""
+
 
 @dataclass(frozen=True)
 class Fitted:
     """A row's examples of at most the limit. ``fate``: empty where all of it is trained as it stands.
 
-    ``lost_tokens``, ``lost_trained``: tokens, and trained ones, that the row had and its examples do not;
-    below 0 where parts of a split row repeat its system turn.
+    ``lost_tokens``, ``lost_trained``: tokens, and trained ones, that the row had and its examples do not.
     """
 
     examples: tuple[Example, ...]
@@ -33,9 +36,9 @@ class Fitted:
 def fit(encoded: Encoded, template: ChatTemplate, limit: int, too_long: TooLong) -> Fitted:
     """Bring a row's examples to ``limit`` tokens.
 
-    - ``truncate_left``: the earliest whole exchanges are left out; the system turn stays. An example of
-      which not even the last exchange fits is dropped.
-    - ``split``: several examples, each of whole exchanges behind the system turn.
+    - ``truncate_left``: the earliest whole exchanges are left out; system turns stay. An example of which
+      not even the last exchange fits is dropped.
+    - ``split``: several examples, each of whole exchanges behind the system turns.
     - ``truncate_right``: tokens behind the limit are cut off, in the middle of an answer if it comes so.
     - ``drop``, ``error``: left out; the caller makes the error.
 
@@ -43,119 +46,113 @@ def fit(encoded: Encoded, template: ChatTemplate, limit: int, too_long: TooLong)
     get through.
     """
     examples: list[Example] = []
-    fates: list[str] = []
-    longest = max((len(e.input_ids) for e in encoded.examples), default=0)
+    lost = longest = 0
     for example in encoded.examples:
+        length = len(example.input_ids)
         if not example.trained_tokens:
-            fates.append("nothing to learn")
-        elif len(example.input_ids) <= limit:
+            lost += length
+        elif length <= limit:
             examples.append(example)
         else:
-            found = _SHORTER[too_long](example, template, limit)
-            found = [e for e in found if e.trained_tokens]
-            fates.append(_FATES[too_long] if found else "too long")
-            examples += found
-    if not fates:
-        return Fitted(tuple(examples), *(() if examples else ("nothing to learn", "no turn is to be learnt")))
-    reason = f"{longest} tokens, at most {limit} fit" if longest > limit else "no token is to be learnt"
-    fate = (
-        fates[0]
-        if len(set(fates)) == 1 or not examples
-        else next(f for f in fates if f != "nothing to learn")
-    )
-    if examples and fate in ("too long", "nothing to learn"):
-        fate = "shortened"
-    return Fitted(
-        tuple(examples),
-        fate,
-        reason,
-        sum(len(e.input_ids) for e in encoded.examples) - sum(len(e.input_ids) for e in examples),
-        sum(e.trained_tokens for e in encoded.examples) - sum(e.trained_tokens for e in examples),
-    )
+            longest = max(longest, length)
+            found, gone = _shorter(example, template, limit, too_long)
+            kept = [e for e in found if e.trained_tokens]
+            examples += kept
+            lost += gone + sum(len(e.input_ids) for e in found) - sum(len(e.input_ids) for e in kept)
+    if len(examples) == len(encoded.examples) and not longest and examples:
+        return Fitted(tuple(examples))
+    if longest:
+        fate = FATES.get(too_long, "shortened") if examples else "too long"
+        reason = f"{longest} tokens, at most {limit} fit"
+    else:
+        fate, reason = NOTHING, "no turn of it is to be learnt"
+    trained = sum(e.trained_tokens for e in encoded.examples) - sum(e.trained_tokens for e in examples)
+    return Fitted(tuple(examples), fate, reason, max(lost, 0), trained)
 
 
-def _left(example: Example, template: ChatTemplate, limit: int) -> list[Example]:
+def _shorter(
+    example: Example, template: ChatTemplate, limit: int, too_long: TooLong
+) -> tuple[list[Example], int]:
+    """What is kept of an example, and the tokens that are not."""
+    length = len(example.input_ids)
+    if too_long == "truncate_right":
+        ids, weights = example.input_ids[:limit], example.weights[:limit]
+        return [replace(example, input_ids=ids, weights=weights)], length - limit
+    if too_long in ("drop", "error"):
+        return [], length
     if example.conversation is None or not example.turns:
-        return _pieces(example, limit)
-    _, starts = _exchanges(example.conversation, example.turns[-1])
-    for first in starts[1:]:
-        found = _part(example, template, first, example.turns[-1] + 1)
+        return _pieces(example, limit), 0
+    return (_left if too_long == "truncate_left" else _split)(example, template, limit)
+
+
+def _left(example: Example, template: ChatTemplate, limit: int) -> tuple[list[Example], int]:
+    assert example.conversation is not None
+    end = example.turns[-1] + 1
+    for first in _exchanges(example.conversation, end)[1:]:
+        found = _part(example, template, first, end)
         if all(len(e.input_ids) <= limit for e in found):
-            return found
-    return []
+            return found, len(example.input_ids) - _tokens(found)
+    return [], len(example.input_ids)
 
 
-def _split(example: Example, template: ChatTemplate, limit: int) -> list[Example]:
-    if example.conversation is None or not example.turns:
-        return _pieces(example, limit)
-    _, starts = _exchanges(example.conversation, example.turns[-1])
-    edges = [*starts, example.turns[-1] + 1]
-    found: list[Example] = []
+def _split(example: Example, template: ChatTemplate, limit: int) -> tuple[list[Example], int]:
+    assert example.conversation is not None
+    end = example.turns[-1] + 1
+    edges = [*_exchanges(example.conversation, end), end]
+    kept: list[list[Example]] = []
+    left_out: list[list[Example]] = []
     place = 0
-    while place < len(starts):
-        best: list[Example] = []
-        after = place + 1
-        for end in range(place + 1, len(edges)):
-            part = _part(example, template, edges[place], edges[end])
-            if any(len(e.input_ids) > limit for e in part):
+    while place < len(edges) - 1:
+        part, after = _part(example, template, edges[place], edges[place + 1]), place + 1
+        fits = all(len(e.input_ids) <= limit for e in part)
+        while fits and after < len(edges) - 1:
+            longer = _part(example, template, edges[place], edges[after + 1])
+            if any(len(e.input_ids) > limit for e in longer):
                 break
-            best, after = part, end
-        found += best
+            part, after = longer, after + 1
+        (kept if fits else left_out).append(part)
         place = after
-    return found
+    # Each part repeats the system turns, of s tokens: together the parts have (parts - 1) * s too many.
+    if not kept:
+        return [], len(example.input_ids)
+    parts = [*kept, *left_out]
+    repeated = sum(map(_tokens, parts)) - len(example.input_ids)
+    system = repeated / (len(parts) - 1) if len(parts) > 1 else 0.0
+    lost = sum(map(_tokens, left_out)) - system * len(left_out)
+    return [e for part in kept for e in part], round(lost)
 
 
-def _right(example: Example, template: ChatTemplate, limit: int) -> list[Example]:
-    return [replace(example, input_ids=example.input_ids[:limit], weights=example.weights[:limit])]
-
-
-def _none(example: Example, template: ChatTemplate, limit: int) -> list[Example]:
-    return []
-
-
-_SHORTER: dict[TooLong, Callable[[Example, ChatTemplate, int], list[Example]]] = {
-    "truncate_left": _left,
-    "split": _split,
-    "truncate_right": _right,
-    "drop": _none,
-    "error": _none,
-}
-_FATES = {
-    "truncate_left": "shortened",
-    "split": "split",
-    "truncate_right": "cut",
-    "drop": "too long",
-    "error": "too long",
-}
+def _tokens(examples: Sequence[Example]) -> int:
+    return sum(len(example.input_ids) for example in examples)
 
 
 def _pieces(example: Example, limit: int) -> list[Example]:
-    """Plain text in pieces of the limit."""
-    edges = range(0, len(example.input_ids), limit)
-    return [
-        replace(example, input_ids=example.input_ids[a : a + limit], weights=example.weights[a : a + limit])
-        for a in edges
-    ]
+    """Plain text in pieces. Each begins with the last token of the one before, given and not learnt, so that
+    every token is predicted from something."""
+    if limit < 2:
+        return []
+    pieces = []
+    for start in range(0, len(example.input_ids) - 1, limit - 1):
+        ids, weights = example.input_ids[start : start + limit], example.weights[start : start + limit]
+        pieces.append(replace(example, input_ids=ids, weights=[0.0, *weights[1:]] if start else weights))
+    return pieces
 
 
-def _exchanges(conversation: Conversation, last: int) -> tuple[list[int], list[int]]:
-    """(places of the system turns at the head, places where exchanges begin: at user turns)."""
-    roles = [message.role for message in conversation.messages[: last + 1]]
-    head = next((i for i, role in enumerate(roles) if role not in SYSTEM_ROLES), len(roles))
-    starts = [
-        i for i, role in enumerate(roles) if i >= head and role == "user" and roles[i - 1 : i] != ["user"]
-    ]
-    return list(range(head)), sorted({head, *starts}) if head < len(roles) else []
+def _exchanges(conversation: Conversation, end: int) -> list[int]:
+    """Where exchanges begin: at the first message behind the system turns, and at user turns."""
+    roles = [message.role for message in conversation.messages[:end]]
+    head = next((i for i, role in enumerate(roles) if role not in SYSTEM_ROLES), end)
+    starts = (i for i in range(head + 1, end) if roles[i] == "user" and roles[i - 1] != "user")
+    return [head, *starts]
 
 
 def _part(example: Example, template: ChatTemplate, first: int, end: int) -> list[Example]:
-    """The exchanges from ``first`` up to ``end``, behind the system turns, with what the example trains."""
+    """The exchanges from ``first`` up to ``end``, behind all system turns so far, with what the example
+    trains in them."""
     conversation = example.conversation
     assert conversation is not None
-    head, _ = _exchanges(conversation, end - 1)
-    kept: Sequence[int] = [*head, *range(max(first, len(head)), end)]
+    messages = conversation.messages
+    kept = [i for i in range(end) if i >= first or messages[i].role in SYSTEM_ROLES]
     only = [new for new, old in enumerate(kept) if old in example.turns]
-    if not only:
-        return []
-    part = replace(conversation, messages=tuple(conversation.messages[i] for i in kept))
-    return list(encode_turns(part, template, only))
+    part = replace(conversation, messages=tuple(messages[i] for i in kept))
+    return list(encode_turns(part, template, only)) if only else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
@@ -14,21 +15,30 @@ from burnish.tokens.ids import token_texts
 TrainOn = Literal["all", "last", "none-but-marked"]
 
 
-def trained_messages(conversation: Conversation, train_on: TrainOn) -> set[int]:
-    """The places of the assistant messages that are learnt.
+def weighted(conversation: Conversation, train_on: TrainOn) -> Conversation:
+    """The conversation with a weight for every assistant message.
 
-    What a message says of itself (``train``, ``weight``, ``spans``) goes before ``train_on``: all of them,
-    the last one, or none but those so marked.
+    What a message says of itself (``train``, ``weight``) goes before ``train_on``: all of them, the last
+    one, or none but those so marked. Of a message that is not to be learnt, its spans still are.
     """
     answers = [i for i, message in enumerate(conversation.messages) if message.role == "assistant"]
     unmarked = {"all": answers, "last": answers[-1:], "none-but-marked": []}[train_on]
-    found = set()
-    for index in answers:
-        message = conversation.messages[index]
-        marked = message.weight is not None or bool(message.spans)
-        if _counts(message) if marked else index in unmarked:
-            found.add(index)
-    return found
+    messages = tuple(
+        replace(message, weight=float(index in unmarked))
+        if message.role == "assistant" and message.weight is None
+        else message
+        for index, message in enumerate(conversation.messages)
+    )
+    return replace(conversation, messages=messages)
+
+
+def trained_messages(conversation: Conversation) -> set[int]:
+    """The places of the messages that are learnt, of a conversation whose messages have weights."""
+    return {
+        index
+        for index, message in enumerate(conversation.messages)
+        if message.weight or any(span.weight > 0 for span in message.spans)
+    }
 
 
 def completion_weights(
@@ -41,29 +51,25 @@ def completion_weights(
     the span's first word; where anything else does, the law *borders* fails and ``TemplateError`` says so.
     """
     message = conversation.messages[turn.index]
-    weight = 1.0 if message.weight is None else message.weight
+    weight = message.weight or 0.0
     if not message.spans:
         return [weight] * len(ids)
     where = f"{conversation.source}: message {turn.index + 1}"
     texts = token_texts(tokenizer, ids)
-    start = turn.completion.rfind(message.content)
-    if start < 0 or "".join(texts).lstrip() != turn.completion.lstrip():
+    if turn.content_at is None or "".join(texts).lstrip() != turn.completion.lstrip():
         raise TemplateError(
             f"{where}: law 'borders' fails: its spans cannot be found in the rendered turn",
             why="The template or the tokenizer writes the content otherwise than the row does.",
-            fix="Take the spans out, and the white space at the edges of the content.",
+            fix="Take the spans out.",
             law="borders",
         )
-    by_character = [weight] * len(turn.completion)
-    for span in message.spans:
-        by_character[start + span.start : start + span.end] = [span.weight] * (span.end - span.start)
-    end = start + len(message.content)
-    by_character[end:] = [by_character[end - 1]] * (len(turn.completion) - end)
-    weights, place = [], len(turn.completion) - len("".join(texts))  # a first space that decoding trims
-    for text in texts:
-        characters = by_character[max(place, 0) : place + len(text)] or by_character[place : place + 1]
-        lead = len(text) - len(text.lstrip())
-        kinds = set(characters[lead:]) or set(characters[-1:])
+    by_character = _by_character(message, weight, turn)
+    weights: list[float] = []
+    place = len(turn.completion) - len("".join(texts))  # behind a first space that decoding trims
+    for number, text in enumerate(texts, 1):
+        if not text and number < len(texts):
+            continue  # a part of the next token's character
+        kinds = _kinds(by_character[max(place, 0) : place + len(text)], text)
         if len(kinds) > 1:
             raise TemplateError(
                 f"{where}: law 'borders' fails: the token {text!r} straddles the edge of a span",
@@ -71,11 +77,24 @@ def completion_weights(
                 fix="Move the span's edge to the edge of a word.",
                 law="borders",
             )
-        weights.append(kinds.pop())
+        weights += [kinds.pop() if kinds else weight] * (number - len(weights))
         place += len(text)
     return weights
 
 
-def _counts(message: Message) -> bool:
-    rest = 1.0 if message.weight is None else message.weight
-    return rest > 0 or any(span.weight > 0 for span in message.spans)
+def _by_character(message: Message, weight: float, turn: Turn) -> list[float]:
+    """A weight for each character of the completion. White space that the template trims has no place."""
+    assert turn.content_at is not None
+    by_character = [weight] * len(turn.completion)
+    for span in message.spans:
+        start, end = max(turn.content_at + span.start, 0), turn.content_at + span.end
+        by_character[start:end] = [span.weight] * (min(end, len(by_character)) - start)
+    end = turn.content_at + len(message.content.rstrip())
+    by_character[end:] = [by_character[end - 1]] * (len(by_character) - end)
+    return by_character
+
+
+def _kinds(weights: list[float], text: str) -> set[float]:
+    """The weights of a token's characters, white space at its start not counted where more follows."""
+    lead = len(text) - len(text.lstrip())
+    return set(weights[lead:]) or set(weights[-1:])
