@@ -68,7 +68,11 @@ BAD_ROWS = {
     "role is null": (row({"role": None, "content": "hi"}), "unknown role None"),
     "role is a list": (row({"role": ["user"], "content": "hi"}), "unknown role ['user']"),
     "content is a number": (row({"role": "user", "content": 4}), "message 1 (user) has no text"),
-    "content is a list": (row(ASK, {"role": "assistant", "content": [SAY]}), "its content is list"),
+    "a part of the content is no text": (row(ASK, {"role": "assistant", "content": [SAY]}), "no text: {"),
+    "a part is an image": (
+        row({"role": "user", "content": [{"type": "image", "url": "cat.png"}]}),
+        "holds a part that is no text: image",
+    ),
     "content is null": (row(ASK, {"role": "assistant", "content": None}), "its content is NoneType"),
     "content is missing": (row({"role": "user"}), "its content is NoneType"),
     "empty assistant turn": (row(ASK, {"role": "assistant", "content": ""}), "empty assistant turn"),
@@ -163,6 +167,32 @@ def test_a_tool_call_needs_no_text_and_null_extras_say_nothing() -> None:
     message = {"role": "assistant", "content": None, "tool_calls": [call], "reasoning": None}
     only = Conversation.from_messages([message]).messages[0]
     assert (only.content, only.extra) == ("", {"tool_calls": [call]})
+
+
+def test_parts_of_a_content_are_joined_and_sorted_out() -> None:
+    call = {"name": "add", "arguments": {"a": 1}}
+    parts = [
+        {"type": "reasoning", "value": "Hm."},
+        {"type": "text", "text": "Let me see."},
+        {"type": "text", "value": "Now."},
+        {"type": "tool_call", "value": json.dumps(call)},
+    ]
+    (message,) = Conversation.from_messages([{"role": "assistant", "content": parts}]).messages
+    assert message.content == "Let me see.\nNow."
+    assert message.extra == {
+        "reasoning_content": "Hm.",
+        "tool_calls": [{"type": "function", "function": call}],
+    }
+
+
+def test_arguments_may_be_json_text_and_the_old_function_call_is_known() -> None:
+    function = {"name": "add", "arguments": '{"a": [1, "x"]}'}
+    old = {"role": "assistant", "content": None, "function_call": function}
+    flat = {"role": "assistant", "content": "", "tool_calls": [{"id": "7", **function}]}
+    first, second = Conversation.from_messages([old, flat]).messages
+    parsed = {"name": "add", "arguments": {"a": [1, "x"]}}
+    assert first.extra == {"tool_calls": [{"type": "function", "function": parsed}]}
+    assert second.extra == {"tool_calls": [{"type": "function", "id": "7", "function": parsed}]}
 
 
 def test_tools_of_a_row_are_kept(tmp_path: Path) -> None:

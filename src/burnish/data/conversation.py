@@ -108,6 +108,8 @@ def _message(raw: Any, number: int, source: Source) -> Message:
     where = f"{source}: message {number}"
     if not isinstance(raw, Mapping) or "role" not in raw:
         raise DataError(f"{where} has no role", fix=f"Give each message a role, one of {', '.join(ROLES)}.")
+    if isinstance(raw.get("content"), list):
+        raw = _joined_parts(raw, where)
     role, content = raw["role"], raw.get("content")
     if role not in ROLES:
         raise DataError(
@@ -144,6 +146,32 @@ def _message(raw: Any, number: int, source: Source) -> Message:
             fix="Mark assistant messages only, or write the row as plain text, which is trained whole.",
         )
     return Message(role, content, extra, weight, spans)
+
+
+def _joined_parts(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A message whose content is a list of parts (text, reasoning, tool calls) as one with plain fields."""
+    texts: dict[str, list[str]] = {"text": [], "reasoning": []}
+    calls: list[Any] = list(raw.get("tool_calls") or [])
+    for part in raw["content"]:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        said = part.get("text", part.get("value", part.get("thinking"))) if kind else None
+        if kind in ("text", "reasoning", "thinking") and isinstance(said, str):
+            texts["text" if kind == "text" else "reasoning"].append(said)
+        elif kind == "tool_call":
+            try:
+                calls.append(json.loads(said) if isinstance(said, str) else part.get("function", said))
+            except ValueError as error:
+                raise DataError(f"{where}: a tool call is not JSON ({error})") from error
+        else:
+            raise DataError(
+                f"{where} holds a part that is no text: {kind or part!r}",
+                why="burnish trains on text only.",
+                fix='Write parts such as {"type": "text", "text": ...}, or a string as content.',
+            )
+    joined = {**raw, "content": "\n".join(texts["text"])}
+    if texts["reasoning"]:
+        joined["reasoning_content"] = "\n".join(texts["reasoning"])
+    return {**joined, "tool_calls": calls} if calls else joined
 
 
 def _tool_calls(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

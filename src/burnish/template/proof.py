@@ -212,12 +212,12 @@ class Proof:
         shape = self.template.shape(self.messages, self.tools, self.index)
         lost = []
         for number, message in enumerate(self.messages[: self.index]):
-            reasoning, text = reasoning_and_text(message)
-            if (shape and number in shape.lost) or (text and text not in prompt):
+            missing = {piece.name for piece in pieces(message) if piece.find(prompt) is None}
+            if (shape and number in shape.lost) or "text" in missing:
                 lost.append(f"message {number + 1} ({message['role']})")
-            elif any(piece.find(prompt) is None for piece in pieces(message)[bool(reasoning) :]):
+            elif missing - {"reasoning"}:
                 lost.append(f"the tool calls of message {number + 1}")
-            if reasoning and reasoning not in prompt:
+            if "reasoning" in missing:
                 self.notes.append("reasoning of earlier turns is left out, as it will be at inference")
         if lost:
             raise self._broken(

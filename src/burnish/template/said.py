@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from burnish.data.conversation import TOOL_ROLES
+
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """The names under which rows give reasoning; transformers hands it to templates under all of them."""
 
@@ -33,7 +35,10 @@ class Piece:
 def pieces(message: Mapping[str, Any]) -> list[Piece]:
     """Reasoning, text and tool calls of a message, in this order. White space at the edges does not count."""
     reasoning, text = reasoning_and_text(message)
-    found = [Piece(name, (said,)) for name, said in (("reasoning", reasoning), ("text", text)) if said]
+    found = [Piece("reasoning", (reasoning,))] if reasoning else []
+    if text:
+        # Llama 3.1's template writes results as JSON strings.
+        found.append(Piece("text", _forms(text) if message["role"] in TOOL_ROLES else (text,)))
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call
         name = str(function.get("name", ""))
