@@ -71,7 +71,7 @@ BAD_ROWS = {
     "a part of the content is no text": (row(ASK, {"role": "assistant", "content": [SAY]}), "no text: {"),
     "a part is an image": (
         row({"role": "user", "content": [{"type": "image", "url": "cat.png"}]}),
-        "holds a part that is no text: image",
+        "holds a part that is no text: 'image'",
     ),
     "content is null": (row(ASK, {"role": "assistant", "content": None}), "its content is NoneType"),
     "content is missing": (row({"role": "user"}), "its content is NoneType"),

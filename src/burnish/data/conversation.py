@@ -52,6 +52,12 @@ class Message:
     weight: float | None = None
     spans: tuple[Span, ...] = ()
 
+    @property
+    def is_learnt(self) -> bool:
+        """An assistant message with a weight or a span that counts; one that says nothing of itself too."""
+        counts = self.weight is None or self.weight > 0 or any(span.weight > 0 for span in self.spans)
+        return self.role == "assistant" and counts
+
     def as_dict(self) -> dict[str, Any]:
         """The message as transformers' chat templates want it."""
         return {"role": self.role, "content": self.content, **self.extra}

@@ -9,9 +9,11 @@ from burnish.data import Conversation, Source
 from burnish.errors import TemplateError
 from burnish.template import ChatTemplate
 from burnish.template.advice import advised
-from burnish.tokens.weights import TrainOn, trained_messages, weighted
+from burnish.tokens.weights import TrainOn, weighted
 
-_NUMBERS = re.compile(r"message \d+")
+_SAID = r"""('[^']*'|"[^"]*"|[^,']*)"""
+_VARYING = re.compile(rf"message \d+|tool call [^:,]+(: argument {_SAID})?(, )?|the token {_SAID}")
+"""What in an error is the row's own."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Broken:
 
     def add(self, conversation: Conversation, error: TemplateError) -> None:
         what = error.what.removeprefix(f"{conversation.source}: ")
-        key = _NUMBERS.sub("message", what)
+        key = _VARYING.sub("", what)
         group = self.groups.setdefault(key, Group(error.law, what, error.why, conversation, error))
         group.rows.append(conversation.source)
 
@@ -49,8 +51,7 @@ class Broken:
 
     def advice(self, group: Group) -> TemplateError:
         """The group's error with the remedies that work for its first row."""
-        only = trained_messages(weighted(self.template.prepared(group.first), self.train_on))
-        return advised(group.error, self.template, group.first, only)
+        return advised(group.error, self.template, weighted(group.first, self.train_on))
 
     def as_error(self, of: int) -> TemplateError:
         """One error for all of them."""

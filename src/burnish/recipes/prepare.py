@@ -99,8 +99,11 @@ def prepare(config: RunConfig, template: ChatTemplate, positions: int | None) ->
     else:
         train, held_out = split(rows, config.data.held_out_share, config.train.seed)
     limit = length_limit(config, positions)
-    trained, examples, kept_train = _table(config, template, train, limit, ledger)
-    kept, _, kept_held_out = _table(config, template, held_out, limit, ledger)
+    broken = Broken(template, config.tokens.train_on)
+    trained, examples, kept_train = _table(config, template, train, limit, ledger, broken)
+    kept, _, kept_held_out = _table(config, template, held_out, limit, ledger, broken)
+    if broken.groups:
+        raise broken.as_error(len(train) + len(held_out))
     ledger.counts["trained"], ledger.counts["held out"] = len(kept_train), len(kept_held_out)
     if not trained.trained_tokens:
         fates = ", ".join(f"{count} {fate}" for fate, count in ledger.counts.items() if count)
@@ -154,12 +157,16 @@ def fitted_rows(
 
 
 def _table(
-    config: RunConfig, template: ChatTemplate, rows: Sequence[Conversation], limit: int, ledger: Ledger
+    config: RunConfig,
+    template: ChatTemplate,
+    rows: Sequence[Conversation],
+    limit: int,
+    ledger: Ledger,
+    broken: Broken,
 ) -> tuple[TokenTable, tuple[Example, ...], list[Conversation]]:
     """The rows' tokens, a few examples to show, and the conversations that have any."""
     shown: list[Example] = []
     kept: list[Conversation] = []
-    broken = Broken(template, config.tokens.train_on)
 
     def examples() -> Iterator[Example]:
         for encoded, fitted in fitted_rows(config, template, rows, limit, broken):
@@ -169,7 +176,4 @@ def _table(
             shown.extend(fitted.examples[: SHOWN - len(shown)])
             yield from fitted.examples
 
-    table = TokenTable.from_examples(examples())
-    if broken.groups:
-        raise broken.as_error(len(rows))
-    return table, tuple(shown), kept
+    return TokenTable.from_examples(examples()), tuple(shown), kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 from burnish.data import Conversation
@@ -22,16 +22,15 @@ def advised(
     error: TemplateError,
     template: ChatTemplate,
     conversation: Conversation,
-    only: Collection[int] | None = None,
 ) -> TemplateError:
     """The same error with the remedies that work for this conversation; as it is, where the template is
     not at fault."""
-    if _holds(template, conversation, only):
+    if _holds(template, conversation):
         return error
-    sets = working(template, conversation, only)
-    words = [f"template.options: {option}" for option in _options(template, conversation, only)]
+    sets = working(template, conversation)
+    words = [f"template.options: {option}" for option in _options(template, conversation)]
     words += [f"template.remedies: [{', '.join((*template.remedies, *names))}]" for names in sets]
-    if with_chatml(template, conversation, only):
+    if with_chatml(template, conversation):
         words.append("template.kind: chatml")
     fix = error.fix or "No remedy helps: take the row out, or use another template."
     if words:
@@ -39,51 +38,44 @@ def advised(
     return TemplateError(error.what, why=error.why, fix=fix, law=error.law, remedies=sets)
 
 
-def working(
-    template: ChatTemplate, conversation: Conversation, only: Collection[int] | None = None
-) -> tuple[tuple[str, ...], ...]:
+def working(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[str, ...], ...]:
     """The smallest sets of further remedies with which the conversation is proven, at most three of them."""
     candidates = [name for name in _relevant(conversation) if name not in template.remedies]
     for size in range(1, MOST + 1):
-        found = [s for s in combinations(candidates, size) if _proves(template, s, conversation, only)]
+        found = [s for s in combinations(candidates, size) if _proves(template, s, conversation)]
         if found:
             return tuple(found[:3])
     return ()
 
 
-def _options(
-    template: ChatTemplate, conversation: Conversation, only: Collection[int] | None
-) -> Iterator[str]:
+def _options(template: ChatTemplate, conversation: Conversation) -> Iterator[str]:
     """The values of a switch for reasoning, where the template reads one, with which the laws hold."""
     for name in THINKING:
         if name in str(template.source) and name not in template.options:
             for value in (True, False):
-                if _holds(template.with_options({name: value}), conversation, only):
+                if _holds(template.with_options({name: value}), conversation):
                     yield f"{{{name}: {str(value).lower()}}}"
 
 
-def with_chatml(
-    template: ChatTemplate, conversation: Conversation, only: Collection[int] | None = None
-) -> bool:
+def with_chatml(template: ChatTemplate, conversation: Conversation) -> bool:
     """Whether ChatML-lite would do. Its tokens are not put on the tokenizer for the trial."""
     chatml = ChatTemplate(template.tokenizer, source_text=TEMPLATE, typed_tokens=template.typed_tokens)
     chatml.__dict__["stop_tokens"] = (END, str(template.tokenizer.eos_token))
     chatml.__dict__["added"] = (START, END)
-    return _holds(chatml, conversation, only)
+    return _holds(chatml, conversation)
 
 
 def _proves(
     template: ChatTemplate,
     remedies: tuple[str, ...],
     conversation: Conversation,
-    only: Collection[int] | None,
 ) -> bool:
-    return _holds(template.with_remedies((*template.remedies, *remedies)), conversation, only)
+    return _holds(template.with_remedies((*template.remedies, *remedies)), conversation)
 
 
-def _holds(template: ChatTemplate, conversation: Conversation, only: Collection[int] | None) -> bool:
+def _holds(template: ChatTemplate, conversation: Conversation) -> bool:
     try:
-        template.proven_turns(conversation, only)
+        template.proven_turns(conversation)
     except TemplateError:
         return False
     return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from burnish.data import Conversation
 from burnish.errors import TemplateError
 from burnish.template import typed
 from burnish.template.proof import Proof, Shape, answer_header, shape_of
-from burnish.template.remedies import known, prepared, wrapped
+from burnish.template.remedies import known, prepared, require_free, wrapped
 from burnish.template.stops import find_stop_tokens, written_tokens
 from burnish.template.turn import Turn
 
@@ -46,6 +46,7 @@ class ChatTemplate:
             )
         self.tokenizer = tokenizer
         self.remedies, self.typed_tokens, self.options = known(remedies), typed_tokens, options
+        require_free(options, (*tokenizer.special_tokens_map, "unk_token", "bos_token", "eos_token"))
         self._own = own
         self._shapes: dict[Any, Shape | None] = {}
         self.source: str | dict[str, str] = own
@@ -113,27 +114,27 @@ class ChatTemplate:
             return messages, tools
         return typed.set_apart(messages, self._special), typed.set_apart(tools, self._special)
 
-    def turns(self, conversation: Conversation, only: Collection[int] | None = None) -> list[Turn]:
-        """A turn for each assistant message (of those numbered in ``only``, from 0), each proven.
+    def turns(self, conversation: Conversation) -> list[Turn]:
+        """A turn for each assistant message but those that are not to be learnt, each proven.
 
         The prompt is ``render(messages[:i], add_generation_prompt=True)``; the completion is what
         ``render(messages[:i + 1])`` adds to it, up to and with the stop token. Raises
         ``TemplateError`` naming the law that fails, the message, and the remedies that would work.
         """
         try:
-            return self.proven_turns(conversation, only)
+            return self.proven_turns(conversation)
         except TemplateError as error:
             from burnish.template.advice import advised
 
-            raise advised(error, self, conversation, only) from error
+            raise advised(error, self, conversation) from error
 
-    def proven_turns(self, conversation: Conversation, only: Collection[int] | None = None) -> list[Turn]:
+    def proven_turns(self, conversation: Conversation) -> list[Turn]:
         """``turns`` without the search for remedies where a law fails."""
         conversation = self.prepared(conversation)
         messages, tools = self.apart(conversation)
         turns: list[Turn] = []
-        for index, message in enumerate(messages):
-            if message["role"] == "assistant" and (only is None or index in only):
+        for index, message in enumerate(conversation.messages):
+            if message.is_learnt:
                 where = f"{conversation.source}: message {index + 1}"
                 turns.append(Proof(self, messages, tools, index, where).turn())
         return turns

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from burnish.data.conversation import SYSTEM_ROLES
 from burnish.errors import TemplateError
 from burnish.template import typed
 from burnish.template.said import Piece, pieces, reasoning_and_text
@@ -212,6 +213,8 @@ class Proof:
         shape = self.template.shape(self.messages, self.tools, self.index)
         lost = []
         for number, message in enumerate(self.messages[: self.index]):
+            if number < self._first_seen() and message["role"] not in SYSTEM_ROLES:
+                continue
             missing = {piece.name for piece in pieces(message) if piece.find(prompt) is None}
             if (shape and number in shape.lost) or "text" in missing:
                 lost.append(f"message {number + 1} ({message['role']})")
@@ -232,6 +235,13 @@ class Proof:
                 "the template does not render the tools",
                 "The model would learn to call tools that it was never told of.",
             )
+
+    def _first_seen(self) -> int:
+        """The place of the first message that the answer sees; only ``split_turns`` hides any."""
+        if "split_turns" not in self.template.remedies:
+            return 0
+        asked = [n for n, message in enumerate(self.messages[: self.index]) if message["role"] == "user"]
+        return asked[-1] if asked else 0
 
     def _require_answer(self, added: str, said: Sequence[Piece]) -> tuple[int, int]:
         """Law *faithful* for the answer; (start, end) of what the person wrote in ``added``."""
@@ -266,9 +276,12 @@ class Proof:
     def _content_at(self, completion: str, begin: int, apart: bool) -> int | None:
         content = typed.plain(str(self.answer.get("content") or ""))
         text = content.strip()
-        # ``begin`` is where the first piece stands, which is the text unless there is reasoning.
-        first = 0 if apart or reasoning_and_text(self.answer)[0] else max(begin, 0)
-        place = completion.find(text, first if completion.startswith(text, first) else 0)
+        reasoning, said = reasoning_and_text(self.answer)
+        if reasoning and said == text:  # of its own field, before the text
+            first = max(completion.find(typed.plain(reasoning)), 0) + len(typed.plain(reasoning))
+        else:
+            first = 0 if apart or reasoning else begin
+        place = completion.find(text, first)
         return place - (len(content) - len(content.lstrip())) if text and place >= 0 else None
 
     def _note_trimmed(self, text: str, content: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from burnish.data import Conversation, Message, Source, Span
 from burnish.data.conversation import TOOL_ROLES
-from burnish.errors import ConfigError, DataError
+from burnish.errors import ConfigError, TemplateError
 from burnish.template.said import without_reasoning
 
 REMEDIES = {
@@ -67,6 +67,18 @@ def known(names: Iterable[str]) -> tuple[str, ...]:
     if unknown := [name for name in chosen if name not in REMEDIES]:
         raise ConfigError(f"no such remedy: {', '.join(unknown)}", fix=f"There are {', '.join(REMEDIES)}.")
     return chosen
+
+
+def require_free(options: Iterable[str], taken: Iterable[str]) -> None:
+    """``ConfigError`` for an option whose name a template gets from elsewhere, or cannot read."""
+    reserved = {"messages", "tools", "documents", "add_generation_prompt", *taken}
+    for name in options:
+        if name in reserved or not name.isidentifier():
+            raise ConfigError(
+                f"template.options.{name} cannot be set",
+                why="The template gets it from elsewhere." if name in reserved else "It is no name in Jinja.",
+                fix="Use a variable that the template reads, such as enable_thinking.",
+            )
 
 
 def wrapped(source: str, remedies: Sequence[str], options: Mapping[str, Any], header: str, bos: str) -> str:
@@ -119,8 +131,11 @@ def _joined(messages: Sequence[Message], source: Source) -> Message:
     first = messages[0]
     if len(messages) == 1:
         return first
-    if len({message.weight for message in messages}) > 1:
-        raise DataError(
+    weights = {message.weight for message in messages} if first.role == "assistant" else {None}
+    if weights == {None, 1.0}:
+        weights.discard(None)
+    if len(weights) > 1:
+        raise TemplateError(
             f"{source}: neighbouring {first.role} messages have different weights and cannot be merged",
             fix="Weight them alike, or use a template that takes them one by one.",
         )
@@ -132,7 +147,7 @@ def _joined(messages: Sequence[Message], source: Source) -> Message:
         content += "\n\n" if content and message.content else ""
         spans += [replace(s, start=s.start + len(content), end=s.end + len(content)) for s in message.spans]
         content += message.content
-    return replace(first, content=content, extra=extra, spans=tuple(spans))
+    return replace(first, content=content, extra=extra, weight=weights.pop(), spans=tuple(spans))
 
 
 def _default(name: str, value: Any) -> str:

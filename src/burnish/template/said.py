@@ -60,7 +60,7 @@ def reasoning_and_text(message: Mapping[str, Any]) -> tuple[str, str]:
 def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:
     """The message with its reasoning taken out, wherever it stood."""
     kept = {key: value for key, value in message.items() if key not in REASONING}
-    if message["role"] == "assistant" and (inline := _INLINE.fullmatch(str(message.get("content") or ""))):
+    while message["role"] == "assistant" and (inline := _INLINE.fullmatch(str(kept.get("content") or ""))):
         kept["content"] = inline[2].lstrip()
     return kept
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,7 @@ from burnish.template import ChatTemplate, Turn
 from burnish.template.advice import advised
 from burnish.tokens.example import Example
 from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, require_known, text_ids
-from burnish.tokens.weights import TrainOn, completion_weights, trained_messages, weighted
+from burnish.tokens.weights import TrainOn, completion_weights, weighted
 
 TOGETHER = 512
 """Conversations whose texts are encoded in one call."""
@@ -45,8 +45,7 @@ def encode(conversation: Conversation, template: ChatTemplate, *, train_on: Trai
     """
     (encoded,) = encode_all([conversation], template, train_on=train_on)
     if encoded.error:
-        only = trained_messages(encoded.conversation)
-        raise advised(encoded.error, template, conversation, only) from encoded.error
+        raise advised(encoded.error, template, encoded.conversation) from encoded.error
     return list(encoded.examples)
 
 
@@ -70,11 +69,9 @@ def encode_all(
             yield from _finished(waiting[0], waiting[1].result(), tokenizer)
 
 
-def encode_turns(
-    conversation: Conversation, template: ChatTemplate, only: Collection[int]
-) -> tuple[Example, ...]:
-    """The examples of a conversation in which the messages ``only`` are learnt. Raises ``TemplateError``."""
-    draft = _Draft(conversation, tuple(template.proven_turns(conversation, only)))
+def encode_weighted(conversation: Conversation, template: ChatTemplate) -> tuple[Example, ...]:
+    """The examples of a conversation whose messages have their weights. Raises ``TemplateError``."""
+    draft = _Draft(conversation, tuple(template.proven_turns(conversation)))
     (encoded,) = _finished([draft], _ids([draft], template.tokenizer), template.tokenizer)
     if encoded.error:
         raise encoded.error
@@ -150,8 +147,7 @@ def _draft(conversation: Conversation, template: ChatTemplate, train_on: TrainOn
         return _Draft(conversation)
     try:
         conversation = weighted(template.prepared(conversation), train_on)
-        turns = template.proven_turns(conversation, trained_messages(conversation))
-        return _Draft(conversation, tuple(turns))
+        return _Draft(conversation, tuple(template.proven_turns(conversation)))
     except TemplateError as error:
         return _Draft(conversation, error=error)
 

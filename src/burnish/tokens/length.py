@@ -9,7 +9,7 @@ from typing import Literal
 from burnish.data import Conversation
 from burnish.data.conversation import SYSTEM_ROLES
 from burnish.template import ChatTemplate
-from burnish.tokens.encode import Encoded, encode_turns
+from burnish.tokens.encode import Encoded, encode_weighted
 from burnish.tokens.example import Example
 
 TooLong = Literal["truncate_left", "split", "truncate_right", "drop", "error"]
@@ -50,19 +50,21 @@ def fit(encoded: Encoded, template: ChatTemplate, limit: int, too_long: TooLong)
     for example in encoded.examples:
         length = len(example.input_ids)
         if not example.trained_tokens:
-            lost += length
-        elif length <= limit:
+            continue
+        if length <= limit:
             examples.append(example)
         else:
             longest = max(longest, length)
             found, gone = _shorter(example, template, limit, too_long)
             kept = [e for e in found if e.trained_tokens]
             examples += kept
-            lost += gone + sum(len(e.input_ids) for e in found) - sum(len(e.input_ids) for e in kept)
+            lost += gone + _tokens(found) - _tokens(kept)
     if len(examples) == len(encoded.examples) and not longest and examples:
         return Fitted(tuple(examples))
     if longest:
         fate = FATES.get(too_long, "shortened") if examples else "too long"
+        if encoded.conversation.text is not None and fate == "shortened":
+            fate = "split"
         reason = f"{longest} tokens, at most {limit} fit"
     else:
         fate, reason = NOTHING, "no turn of it is to be learnt"
@@ -81,7 +83,8 @@ def _shorter(
     if too_long in ("drop", "error"):
         return [], length
     if example.conversation is None or not example.turns:
-        return _pieces(example, limit), 0
+        pieces = _pieces(example, limit)
+        return pieces, 0 if pieces else length
     return (_left if too_long == "truncate_left" else _split)(example, template, limit)
 
 
@@ -152,7 +155,11 @@ def _part(example: Example, template: ChatTemplate, first: int, end: int) -> lis
     conversation = example.conversation
     assert conversation is not None
     messages = conversation.messages
-    kept = [i for i in range(end) if i >= first or messages[i].role in SYSTEM_ROLES]
-    only = [new for new, old in enumerate(kept) if old in example.turns]
-    part = replace(conversation, messages=tuple(messages[i] for i in kept))
-    return list(encode_turns(part, template, only)) if only else []
+    kept = tuple(
+        message
+        if i in example.turns or message.role != "assistant"
+        else replace(message, weight=0.0, spans=())
+        for i, message in enumerate(messages[:end])
+        if i >= first or message.role in SYSTEM_ROLES
+    )
+    return list(encode_weighted(replace(conversation, messages=kept), template))

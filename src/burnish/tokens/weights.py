@@ -32,15 +32,6 @@ def weighted(conversation: Conversation, train_on: TrainOn) -> Conversation:
     return replace(conversation, messages=messages)
 
 
-def trained_messages(conversation: Conversation) -> set[int]:
-    """The places of the messages that are learnt, of a conversation whose messages have weights."""
-    return {
-        index
-        for index, message in enumerate(conversation.messages)
-        if message.weight or any(span.weight > 0 for span in message.spans)
-    }
-
-
 def completion_weights(
     conversation: Conversation, turn: Turn, ids: list[int], tokenizer: PreTrainedTokenizerBase
 ) -> list[float]:
