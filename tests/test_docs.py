@@ -17,11 +17,13 @@ from pydantic_core import PydanticUndefined
 
 from burnish.cli.main import main
 from burnish.config import PretrainConfig, RunConfig, TrainConfig, build_config, load_config
+from burnish.template.remedies import REMEDIES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "burnish"
 CONFIG_PAGE = ROOT / "docs" / "config.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+MASKS = ROOT / "docs" / "masks.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 REQUIRED = "required"
@@ -145,13 +147,38 @@ def test_what_is_refused_looks_as_shown(
 # docs/architecture.md
 
 
-def test_the_numbers_of_the_journey_are_those_of_the_code() -> None:
-    text = "".join(blocks(ARCHITECTURE, "pycon"))
-    assert text.count(">>>") > 20
-    found = doctest.DocTestParser().get_doctest(text, {}, ARCHITECTURE.name, str(ARCHITECTURE), 0)
+@pytest.mark.parametrize("page", [ARCHITECTURE, MASKS], ids=lambda page: page.name)
+def test_what_python_answers_on_a_page_is_what_it_answers(page: Path) -> None:
+    text = "".join(blocks(page, "pycon"))
+    assert text.count(">>>") > 10
+    found = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
     report: list[str] = []
     doctest.DocTestRunner().run(found, out=report.append)
     assert not report, "".join(report)
+
+
+def test_the_commands_about_masks_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (rows,) = blocks(MASKS, "json")
+    Path("rows.jsonl").write_text(rows, "utf-8")
+    lines = [line for block in blocks(MASKS, "sh") for line in block.splitlines()]
+    assert {line.split()[1] for line in lines} == {"show", "check"}
+    for line in lines:
+        monkeypatch.setattr("sys.argv", shlex.split(line))
+        with pytest.raises(SystemExit) as leaving:
+            main()
+            raise SystemExit(0)
+        assert not leaving.value.code, capsys.readouterr()
+    assert "2 of 3" not in capsys.readouterr().out
+    assert Path("tokens.html").is_file()
+
+
+def test_every_remedy_is_documented_with_what_it_does() -> None:
+    lines = [cells(line) for line in section(MASKS, "Where a template breaks a law").splitlines()]
+    table = {row[0].strip("`"): row[1] for row in lines if len(row) == 2 and row[0].startswith("`")}
+    assert table == REMEDIES
 
 
 def test_the_order_of_imports_is_the_one_that_is_checked() -> None:

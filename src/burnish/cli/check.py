@@ -40,7 +40,7 @@ def check(
     screen = TerminalScreen()
     given: dict[str, Any] = {"data.train": data, "model.name": model}
     settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
-    found, _ = recipe(settings, screen)
+    found, template = recipe(settings, screen)
     console = screen.console
     say = _sayer(console)
     _draw_laws(found, say)
@@ -55,6 +55,14 @@ def check(
             console.print(f"\n{title}", style="bold")
         for line in lines:
             say(f"  {line}")
+    if found.shown:
+        from burnish.cli.show import draw_example, draw_legend
+        from burnish.recipes.show import ShownExample
+
+        console.print("\nExamples", style="bold")
+        draw_legend(console)
+        for example in found.shown:
+            draw_example(ShownExample.of(example, template), console)
     rate = f"{found.rows / found.seconds:,.0f} rows/s" if found.seconds else ""
     say(f"\n{plural(found.rows, 'row')} checked in {found.seconds:.1f} s ({rate}).")
     if found.broken or (found.unreadable and settings.data.bad_rows == "error"):

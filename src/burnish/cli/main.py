@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from burnish.cli import chat, check, generate, pretrain, quickstart, report, train
+from burnish.cli import chat, check, generate, pretrain, quickstart, report, show, train
 from burnish.errors import BurnishError, Interrupted
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for verb in (
     quickstart.quickstart,
     train.train,
     check.check,
+    show.show,
     chat.chat,
     generate.generate,
     report.report,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from transformers import PreTrainedModel
 from burnish.model.load import CARD
 from burnish.run_folder import write_json
 from burnish.template import ChatTemplate
-from burnish.tokens.ids import token_texts
 from burnish.train.checkpoint import flush
 
 
@@ -63,9 +61,3 @@ def save_final(
 
 def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def marked_tokens(template: ChatTemplate, ids: Sequence[int], mask: Sequence[bool]) -> list[dict[str, Any]]:
-    """Each token's text and whether it is trained."""
-    texts = token_texts(template.tokenizer, ids)
-    return [{"text": text, "trained": trained} for text, trained in zip(texts, mask, strict=True)]

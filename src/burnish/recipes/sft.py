@@ -18,12 +18,13 @@ from burnish.errors import ConfigError, ModelError, RunError
 from burnish.model.adapter import add_lora, count_parameters, untrained_tokens
 from burnish.model.forward import choose_forward
 from burnish.model.load import LoadedModel, is_adapter, load_model, locate
-from burnish.recipes.artifact import marked_tokens, save_final
+from burnish.recipes.artifact import save_final
 from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
 from burnish.recipes.interrupt import interruptible, resumable
 from burnish.recipes.prepare import Prepared, prepare
 from burnish.recipes.provenance import finished, provenance_of
 from burnish.recipes.screen import Screen, Silence
+from burnish.recipes.show import ShownExample
 from burnish.report import write_report
 from burnish.run_folder import RunFolder, append_line, read_json, read_lines, write_json, write_lines
 from burnish.template import ChatTemplate
@@ -207,11 +208,7 @@ def _open_run(
         path.unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
     run.config.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
     write_lines(run.ledger, data.ledger_lines())
-    marked = [
-        {"source": str(e.source), "tokens": marked_tokens(template, e.input_ids, e.loss_mask)}
-        for e in data.examples
-    ]
-    write_lines(run.examples, marked)
+    write_lines(run.examples, [ShownExample.of(e, template).as_row() for e in data.examples])
     write_json(run.provenance, origin)
 
 

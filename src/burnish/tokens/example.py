@@ -14,7 +14,8 @@ class Example:
 
     Both lists have the same length. The shift to positions that predict happens in ``Batch``.
     ``turns``: the places of the messages that are learnt, in ``conversation``, from which the example was
-    rendered (a part of the row, where that was too long).
+    rendered (a part of the row, where that was too long); ``places``: those of its messages in the row,
+    where it is a part.
     """
 
     input_ids: list[int]
@@ -22,6 +23,7 @@ class Example:
     source: Source
     turns: tuple[int, ...] = ()
     conversation: Conversation | None = field(default=None, repr=False, compare=False)
+    places: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         assert len(self.input_ids) == len(self.weights)

@@ -155,11 +155,13 @@ def _part(example: Example, template: ChatTemplate, first: int, end: int) -> lis
     conversation = example.conversation
     assert conversation is not None
     messages = conversation.messages
+    # The others are given, not learnt: they belong to other examples of the row.
+    places = [i for i in range(end) if i >= first or messages[i].role in SYSTEM_ROLES]
     kept = tuple(
-        message
-        if i in example.turns or message.role != "assistant"
-        else replace(message, weight=0.0, spans=())
-        for i, message in enumerate(messages[:end])
-        if i >= first or message.role in SYSTEM_ROLES
+        messages[i]
+        if i in example.turns or messages[i].role != "assistant"
+        else replace(messages[i], weight=0.0, spans=())
+        for i in places
     )
-    return list(encode_weighted(replace(conversation, messages=kept), template))
+    found = encode_weighted(replace(conversation, messages=kept), template)
+    return [replace(part, places=tuple(places)) for part in found]
