@@ -73,6 +73,7 @@ BAD_ROWS = {
         row({"role": "user", "content": [{"type": "image", "url": "cat.png"}]}),
         "holds a part that is no text: 'image'",
     ),
+    "a private character": (row({"role": "user", "content": "a\U000f0001"}), "private character"),
     "content is null": (row(ASK, {"role": "assistant", "content": None}), "its content is NoneType"),
     "content is missing": (row({"role": "user"}), "its content is NoneType"),
     "empty assistant turn": (row(ASK, {"role": "assistant", "content": ""}), "empty assistant turn"),

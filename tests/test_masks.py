@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from burnish.data import Conversation
+from burnish.data.conversation import PRIVATE
 from burnish.errors import TemplateError
 from burnish.pebble.tokenizer import train_tokenizer
 from burnish.template import ChatTemplate
@@ -161,7 +162,7 @@ UNUSUAL = [
     "\U0001f469\u200d\U0001f680",
 ]
 PIECES = st.sampled_from(TEMPLATE_LIKE + UNUSUAL)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=PRIVATE), max_size=12)
 CONTENT = (
     st.lists(PIECES | TEXT, max_size=5).map("".join).map(lambda text: unicodedata.normalize("NFC", text))
 )

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from burnish.config import load_config
 from burnish.data import Conversation, read
+from burnish.data.conversation import PRIVATE
 from burnish.errors import DataError, TemplateError
 from burnish.loss import cross_entropy
 from burnish.recipes.prepare import Prepared, prepare
@@ -182,7 +183,9 @@ def test_characters_of_a_span_count_otherwise_than_the_rest(marks: Marks, weight
 
 @given(data=st.data())
 def test_each_byte_has_the_weight_of_its_character(data: st.DataObject) -> None:
-    characters = st.characters(exclude_categories=["Cs"], exclude_characters="\N{REPLACEMENT CHARACTER}")
+    characters = st.characters(
+        exclude_categories=["Cs"], exclude_characters=["\N{REPLACEMENT CHARACTER}", *PRIVATE]
+    )
     answer = data.draw(st.text(characters, max_size=12).map(lambda text: text + "."))
     edges = sorted(data.draw(st.sets(st.integers(0, len(answer)), max_size=6)))
     weights = st.sampled_from([0.0, 0.5, 1.0, 3.0])

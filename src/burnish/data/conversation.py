@@ -15,6 +15,8 @@ SYSTEM_ROLES = ROLES[:2]
 TOOL_ROLES = ROLES[4:]
 """The names under which templates know the result of a tool."""
 
+PRIVATE = ("\U000f0000", "\U000f0001")
+"""The characters with which transformers sets typed special tokens apart."""
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 
 
@@ -137,6 +139,12 @@ def _message(raw: Any, number: int, source: Source) -> Message:
         raise DataError(
             f"{where} ({role}) has no text: its content is {type(content).__name__}",
             fix="Give it a string as content.",
+        )
+    if any(character in content for character in PRIVATE):
+        raise DataError(
+            f"{where} holds the private character U+F0000 or U+F0001",
+            why="They set special tokens that a person typed apart from those of the template.",
+            fix="Take them out; no font shows them.",
         )
     if role == "assistant" and not content.strip() and not calls:
         raise DataError(

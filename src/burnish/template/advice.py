@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from burnish.data import Conversation
 from burnish.data.conversation import SYSTEM_ROLES, TOOL_ROLES
@@ -14,7 +14,7 @@ from burnish.template.remedies import REMEDIES
 from burnish.template.said import reasoning_and_text
 
 THINKING = ("enable_thinking", "thinking")
-MOST = 3
+MOST = 5
 """Remedies tried together."""
 
 
@@ -39,12 +39,25 @@ def advised(
 
 
 def working(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[str, ...], ...]:
-    """The smallest sets of further remedies with which the conversation is proven, at most three of them."""
+    """The smallest sets of further remedies with which the conversation is proven, at most three of them.
+
+    A set grows only by remedies that change what is wrong: a proof stops at the first fault, so each
+    remedy that helps leads on to the next fault.
+    """
     candidates = [name for name in _relevant(conversation) if name not in template.remedies]
-    for size in range(1, MOST + 1):
-        found = [s for s in combinations(candidates, size) if _proves(template, s, conversation)]
-        if found:
-            return tuple(found[:3])
+    grown: dict[tuple[str, ...], str | None] = {(): _fault(template, conversation)}
+    for _ in range(MOST):
+        tried: dict[tuple[str, ...], str | None] = {}
+        for names, fault in grown.items():
+            for name in candidates:
+                more = tuple(sorted({*names, name}, key=candidates.index))
+                if name not in names and more not in tried:
+                    now = _fault(template.with_remedies((*template.remedies, *more)), conversation)
+                    if now != fault or not names:  # one alone may only bring out what the next is for
+                        tried[more] = now
+        if found := [names for names, fault in tried.items() if fault is None]:
+            return tuple(sorted(found, key=lambda names: [candidates.index(name) for name in names])[:3])
+        grown = tried
     return ()
 
 
@@ -65,20 +78,17 @@ def with_chatml(template: ChatTemplate, conversation: Conversation) -> bool:
     return _holds(chatml, conversation)
 
 
-def _proves(
-    template: ChatTemplate,
-    remedies: tuple[str, ...],
-    conversation: Conversation,
-) -> bool:
-    return _holds(template.with_remedies((*template.remedies, *remedies)), conversation)
-
-
 def _holds(template: ChatTemplate, conversation: Conversation) -> bool:
+    return _fault(template, conversation) is None
+
+
+def _fault(template: ChatTemplate, conversation: Conversation) -> str | None:
+    """What is wrong first, if anything."""
     try:
         template.proven_turns(conversation)
-    except TemplateError:
-        return False
-    return True
+    except TemplateError as error:
+        return error.what
+    return None
 
 
 def _relevant(conversation: Conversation) -> Iterator[str]:

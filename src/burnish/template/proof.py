@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.data.conversation import SYSTEM_ROLES
 from burnish.errors import TemplateError
-from burnish.template import typed
+from burnish.template import think, typed
 from burnish.template.said import Piece, pieces, reasoning_and_text
 from burnish.template.stops import shared_length
 from burnish.template.turn import Turn
@@ -32,10 +32,6 @@ _ROLE_WORD = re.compile(
     r"(?<![a-z_])(assistant|chatbot|model|bot|gpt\d*|ai|response)(?![a-z_])", re.IGNORECASE
 )
 """A word in what the template writes before an answer that shows it to be the header of the turn."""
-
-_OPEN_THINK = re.compile(r"<think>\s*$")
-_CLOSED_THINK = re.compile(r"</think>\s*$")
-_EMPTY_THINK = re.compile(r"\s*<think>\s*</think>\s*")
 
 
 @dataclass(frozen=True)
@@ -173,39 +169,49 @@ class Proof:
         )
         asked = self.template.render(history, self.tools, add_generation_prompt=False)
         header = prompt[len(asked) :] if prompt.startswith(asked) else ""
-        header = header if header and header in rendered else _OPEN_THINK.sub("", header)
+        opened = think.left_open(prompt)
+        if opened and header and header not in rendered:
+            header = header[: header.rfind(opened.open)]
         place = rendered.rfind(header, 0, start) if header.strip() else -1
         behind_header = place >= 0 and self._is_structure(rendered[place + len(header) : start])
         answer = rendered[place + len(header) :] if behind_header else _spaced(prompt, rendered, start)
         reasons = bool(said) and said[0].name == "reasoning" and bool(said[0].find(answer))
-        if _CLOSED_THINK.search(prompt):
-            behind = answer.partition("</think>")[2].lstrip("\n")
-            return behind if reasons else _EMPTY_THINK.sub("", answer, count=1)
-        if _OPEN_THINK.search(prompt):
-            if answer.lstrip().startswith("<think>"):
-                return answer.partition("<think>")[2].lstrip()
-            if not reasons and not answer.lstrip().startswith("</think>"):
-                return f"\n</think>\n\n{answer}"
+        if closed := think.just_closed(prompt):
+            if reasons:
+                return answer.partition(closed.close)[2].lstrip("\n")
+            empty = think.empty_block(answer)
+            return answer[empty[1] :] if empty else answer
+        if opened:
+            if answer.lstrip().startswith(opened.open):
+                return answer.partition(opened.open)[2].lstrip()
+            if not reasons and not answer.lstrip().startswith(opened.close):
+                return f"{opened.inside}{opened.close}{opened.behind}{answer}"
         return answer
 
     def _is_structure(self, text: str) -> bool:
         """Hardly more than tokens of the template, such as ``<|channel|>final<|message|>``."""
-        for token in (*self.template.added, "<think>", "</think>"):
+        for token in (*self.template.added, think.THINK.open, think.THINK.close):
             text = text.replace(token, "")
-        return len(text.strip()) <= LONGEST_WORD
+        said = (message["content"].strip() for message in self.messages[: self.index])
+        return len(text.strip()) <= LONGEST_WORD and not any(words and words in text for words in said)
 
     def _with_reasoning(self, added: str, prompt: str) -> str:
         """What ``keep_reasoning`` puts before the answer."""
         reasoning, _ = reasoning_and_text(self.answer)
         if not reasoning or reasoning in added or "keep_reasoning" not in self.template.remedies:
             return added
-        if _CLOSED_THINK.search(prompt):
+        if think.just_closed(prompt):
             return added  # too late to reason: law faithful will say so
-        if not _OPEN_THINK.search(prompt):
-            return f"<think>\n{reasoning}\n</think>\n\n{_EMPTY_THINK.sub('', added, count=1)}"
-        closed = added.lstrip()
-        rest = closed if closed.startswith("</think>") else f"</think>\n\n{added}"
-        return f"{reasoning}\n{rest}" if prompt.endswith("\n") else f"\n{reasoning}\n{rest}"
+        if opened := think.left_open(prompt):
+            rest = added.lstrip()
+            if not rest.startswith(opened.close):
+                rest = f"{opened.close}{opened.behind}{added}"
+            first = "" if prompt[-1:].isspace() else opened.inside
+            return f"{first}{reasoning}{opened.inside}{rest}"
+        if empty := think.empty_block(added):
+            tags, end = empty
+            return tags.around(reasoning) + added[end:]
+        return think.THINK.around(reasoning) + added
 
     def _require_history(self, prompt: str) -> None:
         """Law *faithful* for what stands before the answer: texts and tools are there. Calls, results and
@@ -255,6 +261,13 @@ class Proof:
         lost = [piece.name for piece in said if piece.find(added) is None]
         if not said:
             lost.append("the answer")
+        printed = "'type': 'text'" in added or '"type": "text"' in added
+        if printed and "content_parts" in self.template.remedies and not _says(said, "type"):
+            raise self._broken(
+                "faithful",
+                "the template prints the list of parts",
+                "The model would learn to say how its answer was stored.",
+            )
         escaped = [form for form in ("&#34;", "&#39;", "&quot;") if form in added and not _says(said, form)]
         if escaped:
             raise self._broken(
@@ -311,8 +324,11 @@ class Proof:
 
     def _require_no_header(self, added: str, said: Sequence[Piece]) -> None:
         """Law *only*: the header of the turn is no part of what is to be learnt."""
+        shape = self.template.shape(self.messages, self.tools, self.index)
         places = [place[0] for piece in said if (place := piece.find(added))]
         before = added[: min(places)] if places else ""
+        if shape and shape.before and added.startswith(shape.before):
+            before = shape.before  # a short answer may stand in the header by chance
         if _ROLE_WORD.search(before):
             raise self._broken(
                 "only",
@@ -345,19 +361,22 @@ class Proof:
     def _option(self, text: str) -> str:
         """The option that moves an empty think block into the prompt, where the template reads it."""
         reads = "enable_thinking" in str(self.template.source)
-        if _EMPTY_THINK.fullmatch(text) and reads and "enable_thinking" not in self.template.options:
+        empty = think.empty_block(text)
+        if empty and empty[1] == len(text) and reads and "enable_thinking" not in self.template.options:
             return "; template.options: {enable_thinking: false} would put it into the prompt"
         return ""
 
     def _require_closed_think(self, prompt: str, completion: str, said: Sequence[Piece]) -> None:
-        """A think block that the prompt or the template opens is closed in the answer, no other is."""
-        if _says(said, "think>"):
+        """There is one block of reasoning at most, and what the prompt opens of it the answer closes."""
+        written = "".join(form for piece in said for form in piece.forms)
+        if think.blocks(written) != (0, 0):
             return  # the person wrote such tags, to whatever end
-        opened = completion.count("<think>") + bool(_OPEN_THINK.search(prompt))
-        if opened != completion.count("</think>"):
+        opened, closed = think.blocks(completion)
+        before = think.left_open(prompt) is not None
+        if opened + before != closed or opened + before + (think.just_closed(prompt) is not None) > 1:
             raise self._broken(
                 "served",
-                "the answer does not close the think block that the generation prompt opens",
+                "the answer does not fit the think block of the generation prompt",
                 "At inference the model would take its answer for reasoning, or reasoning for the answer.",
             )
 
@@ -368,7 +387,7 @@ class Proof:
 def _spaced(prompt: str, rendered: str, start: int) -> str:
     """The rendered text from ``start``, with the spaces before it that the prompt does not end in."""
     lead = rendered[:start]
-    if prompt[-1:].isspace() or _OPEN_THINK.search(prompt) or _CLOSED_THINK.search(prompt):
+    if prompt[-1:].isspace() or think.left_open(prompt) or think.just_closed(prompt):
         return rendered[start:]
     return lead[len(lead.rstrip(" ")) :] + rendered[start:]
 

@@ -18,7 +18,7 @@ from typing import Any
 from burnish.data import Conversation, Message, Source, Span
 from burnish.data.conversation import TOOL_ROLES
 from burnish.errors import ConfigError, TemplateError
-from burnish.template.said import without_reasoning
+from burnish.template.said import reasoning_and_text, without_reasoning
 
 REMEDIES = {
     "append_stop": "A stop token is put behind each answer that the template leaves without one.",
@@ -102,6 +102,8 @@ def prepared(conversation: Conversation, remedies: Sequence[str]) -> Conversatio
     messages = list(conversation.messages)
     if "drop_reasoning" in remedies:
         messages = [_without_reasoning(message) for message in messages]
+    elif "keep_reasoning" in remedies:
+        messages = [_with_field(message) for message in messages]
     if "merge_consecutive" in remedies:
         groups = [
             list(group)
@@ -124,6 +126,15 @@ def _without_reasoning(message: Message) -> Message:
         ]
         return replace(message, content=content, extra=bare, spans=tuple(spans))
     return replace(message, content=content, extra=bare)
+
+
+def _with_field(message: Message) -> Message:
+    """A message whose reasoning stands in a field of its own, not at the head of its content."""
+    reasoning, _ = reasoning_and_text(message.as_dict())
+    bare = _without_reasoning(message)
+    if bare.content == message.content:
+        return message
+    return replace(bare, extra={**bare.extra, "reasoning_content": reasoning})
 
 
 def _joined(messages: Sequence[Message], source: Source) -> Message:

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from transformers.utils.chat_template_utils import mark_control_tokens
 
-START, END = "\U000f0000", "\U000f0001"
-"""transformers' private characters around typed tokens."""
+from burnish.data.conversation import PRIVATE
+
+START, END = PRIVATE
 
 KEPT = frozenset(("<think>", "</think>", "[THINK]", "[/THINK]"))
 

@@ -14,7 +14,7 @@ from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
 from burnish.template.advice import advised
 from burnish.tokens.example import Example
-from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, require_known, text_ids
+from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, require_said, text_ids, texts_of
 from burnish.tokens.weights import TrainOn, completion_weights, weighted
 
 TOGETHER = 512
@@ -56,23 +56,23 @@ def encode_all(
 
     While some are being rendered, the texts of those before are encoded on the other cores.
     """
-    tokenizer, left = template.tokenizer, iter(conversations)
+    left = iter(conversations)
     with ThreadPoolExecutor(1) as pool:
-        waiting: tuple[list[_Draft], Future[list[list[list[int]]]]] | None = None
+        waiting: Future[list[Encoded]] | None = None
         while group := list(islice(left, TOGETHER)):
             drafts = [_draft(conversation, template, train_on) for conversation in group]
-            ids = pool.submit(_ids, drafts, tokenizer)
+            finished = pool.submit(_finished, drafts, template.tokenizer)
             if waiting:
-                yield from _finished(waiting[0], waiting[1].result(), tokenizer)
-            waiting = drafts, ids
+                yield from waiting.result()
+            waiting = finished
         if waiting:
-            yield from _finished(waiting[0], waiting[1].result(), tokenizer)
+            yield from waiting.result()
 
 
 def encode_weighted(conversation: Conversation, template: ChatTemplate) -> tuple[Example, ...]:
     """The examples of a conversation whose messages have their weights. Raises ``TemplateError``."""
     draft = _Draft(conversation, tuple(template.proven_turns(conversation)))
-    (encoded,) = _finished([draft], _ids([draft], template.tokenizer), template.tokenizer)
+    (encoded,) = _finished([draft], template.tokenizer)
     if encoded.error:
         raise encoded.error
     return encoded.examples
@@ -91,33 +91,42 @@ class _Draft:
         pairs = [turn.apart or (turn.prompt, turn.completion) for turn in self.turns]
         return [text for p, c in pairs for text in (p, p + c if whole else c)]
 
-    def encoded(self, ids: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> Encoded:
-        if self.conversation.text is not None:
-            every = [1.0] * len(ids[0])  # the first is never predicted; the batch sees to that
-            return Encoded(self.conversation, (Example(ids[0], every, self.conversation.source),))
+    def learnt(self, ids: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> list[_Learnt]:
+        """Each turn with the ids of its prompt and of its completion: law *borders*."""
+        found = []
+        for turn, prompt, rest in zip(self.turns, ids[::2], ids[1::2], strict=True):
+            where = f"{self.conversation.source}: message {turn.index + 1}"
+            found.append(_Learnt(turn, prompt, completion_ids(tokenizer, turn, prompt, rest, where), where))
+        return found
+
+    def encoded(self, learnt: Sequence[_Learnt], tokenizer: PreTrainedTokenizerBase) -> Encoded:
         examples: list[_Growing] = []
         notes = dict.fromkeys(note for turn in self.turns for note in turn.notes)
-        try:
-            for turn, prompt, rest in zip(self.turns, ids[::2], ids[1::2], strict=True):
-                where = f"{self.conversation.source}: message {turn.index + 1}"
-                completion = completion_ids(tokenizer, turn, prompt, rest, where)
-                require_known(tokenizer, turn, completion, where)
-                weights = completion_weights(self.conversation, turn, completion, tokenizer)
-                grown = _Growing(
-                    prompt + completion, [0.0] * len(prompt) + weights, len(prompt), (turn.index,)
-                )
-                if examples and grown.extends(examples[-1]):
-                    examples[-1] = grown.with_marks_of(examples[-1])
-                else:
-                    if examples:
-                        notes[REWRITES] = None
-                    examples.append(grown)
-        except TemplateError as error:
-            return Encoded(self.conversation, error=error)
+        for item in learnt:
+            weights = completion_weights(self.conversation, item.turn, item.completion, tokenizer)
+            before = len(item.prompt)
+            ids = item.prompt + item.completion
+            grown = _Growing(ids, [0.0] * before + weights, before, (item.turn.index,))
+            if examples and grown.extends(examples[-1]):
+                examples[-1] = grown.with_marks_of(examples[-1])
+            else:
+                if examples:
+                    notes[REWRITES] = None
+                examples.append(grown)
         made = [
             Example(e.ids, e.weights, self.conversation.source, e.turns, self.conversation) for e in examples
         ]
         return Encoded(self.conversation, tuple(made), tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """A turn as token ids."""
+
+    turn: Turn
+    prompt: list[int]
+    completion: list[int]
+    where: str
 
 
 REWRITES = "earlier turns are rendered otherwise once later ones follow: an example a turn"
@@ -152,24 +161,37 @@ def _draft(conversation: Conversation, template: ChatTemplate, train_on: TrainOn
         return _Draft(conversation, error=error)
 
 
-def _ids(drafts: Sequence[_Draft], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
-    """The ids of each draft's texts."""
+def _finished(drafts: Sequence[_Draft], tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
+    """Drafts to examples; their texts are encoded together, and decoded again to compare."""
     whole = prefixes_space(tokenizer)
     parts = [draft.texts(whole) for draft in drafts]
-    found = iter(batch_ids(tokenizer, [text for part in parts for text in part]))
-    return [
-        [text_ids(tokenizer, draft.conversation.text)]
-        if draft.conversation.text is not None
-        else [next(found) for _ in part]
-        for draft, part in zip(drafts, parts, strict=True)
-    ]
-
-
-def _finished(
-    drafts: Sequence[_Draft], ids: Sequence[list[list[int]]], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[Encoded]:
-    for draft, found in zip(drafts, ids, strict=True):
+    ids = iter(batch_ids(tokenizer, [text for part in parts for text in part]))
+    found: list[list[_Learnt] | Encoded] = []
+    for draft, part in zip(drafts, parts, strict=True):
+        mine = [next(ids) for _ in part]
+        text, source = draft.conversation.text, draft.conversation.source
         if draft.error:
-            yield Encoded(draft.conversation, error=draft.error)
+            found.append(Encoded(draft.conversation, error=draft.error))
+        elif text is not None:
+            read = text_ids(tokenizer, text)
+            every = [1.0] * len(read)  # the first is never predicted; the batch sees to that
+            found.append(Encoded(draft.conversation, (Example(read, every, source),)))
         else:
-            yield draft.encoded(found, tokenizer)
+            try:
+                found.append(draft.learnt(mine, tokenizer))
+            except TemplateError as error:
+                found.append(Encoded(draft.conversation, error=error))
+    said = iter(texts_of(tokenizer, [item.completion for x in found if isinstance(x, list) for item in x]))
+    finished = []
+    for draft, learnt in zip(drafts, found, strict=True):
+        if isinstance(learnt, Encoded):
+            finished.append(learnt)
+            continue
+        decoded = [next(said) for _ in learnt]
+        try:
+            for item, text in zip(learnt, decoded, strict=True):
+                require_said(item.turn, text, item.where)
+            finished.append(draft.encoded(learnt, tokenizer))
+        except TemplateError as error:
+            finished.append(Encoded(draft.conversation, error=error))
+    return finished

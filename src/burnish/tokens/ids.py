@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase
@@ -21,16 +23,22 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return batch_ids(tokenizer, [text])[0]
 
 
+_ENCODING = Lock()
+"""Whether special tokens are read as text is a setting of the tokenizer, not of the call."""
+
+
 def batch_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """The ids of many texts, encoded together on all cores."""
-    whole = [text for text in texts if not typed.is_apart(text)]
-    found = _together(tokenizer, whole) if whole else []
-    if len(whole) == len(texts):
-        return found
-    rest = iter(found)
-    return [
-        list(encode_marked_chat(tokenizer, text)) if typed.is_apart(text) else next(rest) for text in texts
-    ]
+    with _ENCODING:
+        whole = [text for text in texts if not typed.is_apart(text)]
+        found = _together(tokenizer, whole) if whole else []
+        if len(whole) == len(texts):
+            return found
+        rest = iter(found)
+        return [
+            list(encode_marked_chat(tokenizer, text)) if typed.is_apart(text) else next(rest)
+            for text in texts
+        ]
 
 
 def _together(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
@@ -70,16 +78,27 @@ def completion_ids(
     )
 
 
-def require_known(tokenizer: PreTrainedTokenizerBase, turn: Turn, completion: list[int], where: str) -> None:
-    """Law *faithful* for the tokenizer: no part of the answer is unknown to it."""
-    unknown = tokenizer.unk_token_id
-    # GPT-2 kinds have one token for both; they write every byte, so it only ends answers there.
-    if unknown is None or unknown == tokenizer.eos_token_id or unknown not in completion:
+def texts_of(tokenizer: PreTrainedTokenizerBase, many: Sequence[list[int]]) -> list[str]:
+    """What ids say, many together."""
+    if tokenizer.is_fast:
+        return list(tokenizer.backend_tokenizer.decode_batch(many, skip_special_tokens=False))
+    return [said_by(tokenizer, ids) for ids in many]
+
+
+def require_said(turn: Turn, said: str, where: str) -> None:
+    """Law *faithful* for the tokenizer: the ids of a completion say what it says.
+
+    A first space, which decoders trim and SentencePiece kinds add, does not count, and another Unicode
+    normal form is the same text: tokenizers bring all text to one (``burnish check`` tells which).
+    """
+    if said == turn.completion or said.strip(" ") == turn.completion.strip(" "):
         return
-    if str(tokenizer.unk_token) not in turn.completion:
+    one, other = (unicodedata.normalize("NFKC", text).strip(" ") for text in (said, turn.completion))
+    if one != other:
+        place = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
         raise TemplateError(
-            f"{where}: law 'faithful' fails: the tokenizer has no token for a part of the answer",
-            why=f"The model would learn to say {tokenizer.unk_token}.",
+            f"{where}: law 'faithful' fails: the tokenizer reads the answer as something else",
+            why=f"Of {other[max(place - 10, 0) :][:30]!r} it makes {one[max(place - 10, 0) :][:30]!r}.",
             fix="Take the row out, or take a base whose tokenizer writes every character.",
             law="faithful",
         )
