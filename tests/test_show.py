@@ -11,6 +11,7 @@ import pytest
 
 from burnish.config import load_config
 from burnish.data import Conversation, Source
+from burnish.errors import TemplateError
 from burnish.recipes.show import ShownRow, show
 from burnish.report.tokens_page import tokens_page
 from burnish.template import ChatTemplate
@@ -18,6 +19,7 @@ from burnish.template.chatml import give_chatml
 from burnish.tokens import encode, encode_all, fit
 from burnish.tokens.view import ViewedToken, view
 from conftest import byte_tokenizer, needs_shared, shared_tokenizer
+from templates import SUITE, sources, tokenizer_with
 from test_check import assistant, saved, user, written
 from test_masks import TOY, conversation_of
 from test_readme import run
@@ -61,8 +63,8 @@ def test_weights_spans_and_turns_that_are_given_say_why() -> None:
         ]
     )
     by_text = {token.text: token for token in tokens}
-    assert by_text["b"].why == "given: this answer is not to be learnt"
-    assert by_text["e"].why == "given: a span of weight 0, or before the answer"
+    assert by_text["b"].why == "given: not to be learnt here"
+    assert by_text["e"].why == "given: a span of weight 0"
     assert (by_text["f"].why, by_text["f"].weight) == ("learnt: the answer, weight 0.5", 0.5)
 
 
@@ -218,3 +220,35 @@ def test_base_folders_are_read_without_weights(tmp_path: Path) -> None:
     (tmp_path / "base" / "model.safetensors").write_bytes(b"never read")
     (row,) = shown(tmp_path, [GOOD], **{"model.name": str(tmp_path / "base")})
     assert row.examples
+
+
+ATTRIBUTED = ["several turns", "system, several turns", "call and result"]
+
+
+@needs_shared
+@pytest.mark.parametrize("kind", ATTRIBUTED)
+def test_any_template_gives_every_message_its_own_words(kind: str) -> None:
+    """Whatever a template does with a conversation that is proven: each message that it renders has its words
+    and no other's, and all that is learnt belongs to answers."""
+    messages, tools = SUITE[kind]
+    conversation = Conversation.from_messages(messages, tools)
+    proven, wrong = 0, []
+    for name, source in sources().items():
+        template = ChatTemplate(tokenizer_with(source), source_text=source)
+        try:
+            examples = encode(conversation, template)
+        except TemplateError:
+            continue
+        proven += 1
+        for example in examples:
+            tokens = view(example, template)
+            assert example.conversation is not None
+            spoken = example.conversation.messages[: example.turns[-1] + 1]
+            for place, message in enumerate(spoken):
+                mine = "".join(token.text for token in tokens if token.message == place)
+                others = [m.content for n, m in enumerate(spoken) if n != place and m.content]
+                if (message.content or "get_weather") not in mine or any(text in mine for text in others):
+                    wrong.append((name, place, message.role, mine))
+            if any(token.trained and token.role != "assistant" for token in tokens):
+                wrong.append((name, -1, "learnt", ""))
+    assert proven > 50 and not wrong

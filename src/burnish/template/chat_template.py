@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from burnish.data import Conversation
 from burnish.errors import TemplateError
 from burnish.template import typed
-from burnish.template.proof import Proof, Shape, answer_header, shape_of
+from burnish.template.proof import Proof
 from burnish.template.remedies import known, prepared, require_free, wrapped
+from burnish.template.shape import Shape, answer_header, shape_of
 from burnish.template.stops import find_stop_tokens, written_tokens
 from burnish.template.turn import Turn
 

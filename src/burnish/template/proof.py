@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from burnish.data.conversation import SYSTEM_ROLES
@@ -34,58 +33,11 @@ _ROLE_WORD = re.compile(
 """A word in what the template writes before an answer that shows it to be the header of the turn."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a template does with messages of these roles and fields, seen with invented contents.
-
-    ``lost``: numbers (from 0) of messages whose text it does not render. ``before``, ``after``: what it
-    writes around the text of the answer, None where the answer is more than text.
-    """
-
-    lost: frozenset[int]
-    before: str | None
-    after: str | None
-
-
 LONGEST_WORD = 16
 """Characters beside tokens that may stand between the header of a turn and its answer."""
 
 _NOWHERE = "\ue000burnish"
 """An answer that begins as no other does."""
-
-
-def shape_of(template: ChatTemplate, messages: Messages, tools: Messages, index: int) -> Shape | None:
-    """The shape of the turn at ``index``; None where the template refuses the invented contents.
-
-    A short content may be found in rendered text by chance, an invented one never.
-    """
-    invented = [_invented(message, number) for number, message in enumerate(messages[: index + 1])]
-    if not index:
-        return None
-    try:
-        prompt = template.render(invented[:index], tools, add_generation_prompt=True)
-        rendered = template.render(invented, tools, add_generation_prompt=False)
-    except TemplateError:
-        return None
-    lost = {n for n, m in enumerate(invented[:index]) if m["content"] and _name(n) not in prompt}
-    if invented[index]["content"] and _name(index) not in rendered:
-        lost.add(index)
-    plain = set(invented[index]) == {"role", "content"} and rendered.startswith(prompt)
-    before, found, after = rendered[len(prompt) :].partition(_name(index)) if plain else ("", "", "")
-    return Shape(frozenset(lost), before if found else None, after if found else None)
-
-
-def answer_header(template: ChatTemplate) -> str:
-    """What the template writes between a question and its answer without being asked for a generation
-    prompt; empty where that cannot be told."""
-    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _name(1)}]
-    try:
-        asked = template.render(messages[:1], add_generation_prompt=True)
-        answered = template.render(messages, add_generation_prompt=False)
-    except TemplateError:
-        return ""
-    before = answered.partition(_name(1))[0]
-    return before[len(asked) :] if before.startswith(asked) else ""
 
 
 class Proof:
@@ -214,8 +166,8 @@ class Proof:
         return think.THINK.around(reasoning) + added
 
     def _require_history(self, prompt: str) -> None:
-        """Law *faithful* for what stands before the answer: texts and tools are there. Calls, results and
-        reasoning of the past are the template's to show or to drop; that it drops reasoning is noted."""
+        """Law *faithful* for what stands before the answer: texts, calls and tools are there. Reasoning of
+        the past is the template's to show or to drop; that it drops it is noted."""
         shape = self.template.shape(self.messages, self.tools, self.index)
         lost = []
         for number, message in enumerate(self.messages[: self.index]):
@@ -259,7 +211,7 @@ class Proof:
                     self._note_trimmed(text, content)
                     return len(shape.before), len(shape.before) + len(text)
         lost = [piece.name for piece in said if piece.find(added) is None]
-        if not said:
+        if not said or (shape and self.index in shape.lost and not lost):
             lost.append("the answer")
         printed = "'type': 'text'" in added or '"type": "text"' in added
         if printed and "content_parts" in self.template.remedies and not _says(said, "type"):
@@ -394,18 +346,3 @@ def _spaced(prompt: str, rendered: str, start: int) -> str:
 
 def _says(said: Sequence[Piece], text: str) -> bool:
     return any(text in form for piece in said for form in piece.forms)
-
-
-def _invented(message: Mapping[str, Any], number: int) -> dict[str, Any]:
-    invented = dict(message)
-    if message.get("content"):
-        reasoning, text = reasoning_and_text(message)
-        inline = bool(reasoning) and "</think>" in str(message["content"])
-        invented["content"] = f"<think>\nr\n</think>\n\n{_name(number)}" if inline and text else _name(number)
-    return invented
-
-
-def _name(number: int) -> str:
-    """Letters only, which no template has a reason to change, and no name within another."""
-    letters = "".join(chr(ord("a") + number // 26**place % 26) for place in (2, 1, 0))
-    return f"burnish{letters}text"
