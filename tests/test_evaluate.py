@@ -9,7 +9,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from burnish.evaluate import accepted, cloze_correct, first_sentence, holds, wilson
-from burnish.model.forward import flat_logits, padded_logits
+from burnish.model.forward import flat, padded
 from burnish.tokens import flatten, token_ids
 from conftest import small_tokenizer, tiny_model
 
@@ -113,7 +113,7 @@ def knowing() -> PreTrainedModel:
     rows = [np.array(token_ids(tokenizer, f"{text} {answer}.")) for text, answer in FACTS]
     batch = flatten([(row, np.ones(len(row), np.float32)) for row in rows])
     for _ in range(40):
-        functional.cross_entropy(flat_logits(model, batch), batch.target_ids).backward()
+        functional.cross_entropy(flat(model, batch).logits(), batch.target_ids).backward()
         adam.step()
         adam.zero_grad()
     return model.eval()
@@ -130,7 +130,7 @@ def greedily_said(model: PreTrainedModel, text: str, answer: str) -> bool:
 
 
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
-@pytest.mark.parametrize("forward", [flat_logits, padded_logits])
+@pytest.mark.parametrize("forward", [flat, padded])
 def test_cloze_is_what_greedy_decoding_says(knowing: PreTrainedModel, forward: object, budget: int) -> None:
     prompts = [question for pair in zip(WRONG, [*FACTS, FACTS[0]], strict=True) for question in pair]
     found = cloze_correct(knowing, small_tokenizer(), prompts, forward, budget)
@@ -141,8 +141,8 @@ def test_cloze_is_what_greedy_decoding_says(knowing: PreTrainedModel, forward: o
 def test_a_cloze_is_right_only_with_all_of_its_tokens(knowing: PreTrainedModel) -> None:
     """'red house' begins as learnt and 'red mat' too; only the first goes on so."""
     prompts = [("The dog ran to the", answer) for answer in ("red", "red house", "red mat")]
-    assert cloze_correct(knowing, small_tokenizer(), prompts, flat_logits, 100) == [True, True, False]
+    assert cloze_correct(knowing, small_tokenizer(), prompts, flat, 100) == [True, True, False]
 
 
 def test_no_prompts_give_no_verdicts(knowing: PreTrainedModel) -> None:
-    assert cloze_correct(knowing, small_tokenizer(), [], flat_logits, 100) == []
+    assert cloze_correct(knowing, small_tokenizer(), [], flat, 100) == []

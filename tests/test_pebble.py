@@ -10,7 +10,7 @@ import pytest
 from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct
 from burnish.generate import Sampling, answer_all, open_model
-from burnish.model.forward import flat_logits
+from burnish.model.forward import flat
 from burnish.model.load import PEBBLE_FOLDER, weights_sha256
 from burnish.pebble import CLOZE, CONVERSATIONS, DATA, HELD_OUT, TALES, rows
 from burnish.pebble.dataset import build
@@ -26,7 +26,7 @@ def test_it_knows_its_facts_as_plain_continuations() -> None:
     model, template = open_model("pebble")
     facts = rows(CLOZE)
     prompts = [(fact["prompt"], fact["answer"]) for fact in facts]
-    right = cloze_correct(model, template.tokenizer, prompts, flat_logits, 8192)
+    right = cloze_correct(model, template.tokenizer, prompts, flat, 8192)
     assert len(facts) >= 1500
     assert len({fact["entity"] for fact in facts}) >= 500
     assert sum(right) / len(right) >= 0.9

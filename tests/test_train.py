@@ -17,7 +17,7 @@ from burnish.config import AdapterConfig, TrainConfig
 from burnish.errors import ModelError, RunError, TrainingError
 from burnish.loss import cross_entropy
 from burnish.model.adapter import add_lora, count_parameters
-from burnish.model.forward import flat_logits, padded_logits
+from burnish.model.forward import flat, padded
 from burnish.tokens import Order, TokenTable, flatten
 from burnish.train import checkpoint
 from burnish.train.fit import Step, fit, mean_loss, total_steps
@@ -51,7 +51,7 @@ def optimizer_of(model: nn.Module, weight_decay: float = 0.0) -> MasterAdamW:
 
 def trained(model: PreTrainedModel, **changes: object) -> list[Step]:
     chosen = settings(**changes)
-    return list(fit(model, table(), chosen, optimizer=optimizer_of(model), forward=flat_logits))
+    return list(fit(model, table(), chosen, optimizer=optimizer_of(model), forward=flat))
 
 
 # The schedule
@@ -190,7 +190,7 @@ def first_step(budget: int) -> tuple[Step, dict[str, Tensor]]:
     model = tiny_model()
     optimizer = Recording(model, weight_decay=0.0, betas=(0.9, 0.999))
     chosen = settings(batch_size=8, micro_batch_tokens=budget, max_grad_norm=1e9)
-    step = next(fit(model, table(), chosen, optimizer=optimizer, forward=flat_logits))
+    step = next(fit(model, table(), chosen, optimizer=optimizer, forward=flat))
     return step, optimizer.gradients
 
 
@@ -210,7 +210,7 @@ def test_the_micro_batch_budget_does_not_change_the_gradient() -> None:
 def test_the_gradient_is_that_of_the_mean_over_all_trained_tokens() -> None:
     model = tiny_model()
     batch = flatten([table().document(row) for row in Order(12, 8, 0).step(0)])
-    loss, count = cross_entropy(padded_logits(model, batch), batch.target_ids, batch.target_weights)
+    loss, count = cross_entropy(padded(model, batch).logits(), batch.target_ids, batch.target_weights)
     (loss / count).backward()
     step, gradients = first_step(40)
     assert step.loss == pytest.approx((loss / count).item(), rel=1e-5)
@@ -220,15 +220,15 @@ def test_the_gradient_is_that_of_the_mean_over_all_trained_tokens() -> None:
 
 def test_training_lowers_the_loss() -> None:
     model = tiny_model()
-    before = mean_loss(model, table(), flat_logits, 64)
+    before = mean_loss(model, table(), flat, 64)
     steps = trained(model, epochs=8)
-    assert mean_loss(model, table(), flat_logits, 64) < 0.7 * before
+    assert mean_loss(model, table(), flat, 64) < 0.7 * before
     assert [step.step for step in steps] == list(range(1, 25))
     assert steps[2].epoch == 1.0
 
 
 def test_the_mean_loss_does_not_depend_on_the_budget() -> None:
-    losses = [mean_loss(tiny_model(), table(), flat_logits, budget) for budget in (1, 50, 10_000)]
+    losses = [mean_loss(tiny_model(), table(), flat, budget) for budget in (1, 50, 10_000)]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
@@ -265,7 +265,7 @@ def test_an_adapter_starts_as_its_base() -> None:
     batch = flatten([table().document(row) for row in range(4)])
     plain, adapted = tiny_model(), tiny_model()
     add_lora(adapted, LORA, [5])
-    assert torch.equal(flat_logits(plain, batch), flat_logits(adapted.eval(), batch))
+    assert torch.equal(flat(plain, batch).logits(), flat(adapted.eval(), batch).logits())
 
 
 def test_adapter_targets_that_name_no_layer_are_refused() -> None:
@@ -420,7 +420,7 @@ def model_to_train(kind: str, seed: int) -> PreTrainedModel:
 
 
 def run_on(model: PreTrainedModel, optimizer: MasterAdamW, start: int) -> Iterator[Step]:
-    return fit(model, table(), settings(), optimizer=optimizer, forward=flat_logits, start=start)
+    return fit(model, table(), settings(), optimizer=optimizer, forward=flat, start=start)
 
 
 @pytest.mark.parametrize("kind", ["full", "lora", "lora in bf16"])

@@ -42,7 +42,7 @@ def _rows_correct(
     model: PreTrainedModel, table: TokenTable, rows: Sequence[int], forward: Forward
 ) -> list[bool]:
     batch = flatten([table.document(row) for row in rows]).to(model.device)
-    right = forward(model, batch).argmax(dim=-1) == batch.target_ids
+    right = forward(model, batch).logits().argmax(dim=-1) == batch.target_ids
     counts = [int(np.count_nonzero(table.document(row)[1])) for row in rows]
     return [bool(piece.all()) for piece in right.split(counts)]
 

@@ -1,9 +1,10 @@
-"""Losses: pure functions on tensors that return a sum and a count.
+"""Losses: pure functions on tensors that return a sum; the count is the sum of the weights.
 
 The division happens once per optimizer step, by the count of the whole global batch, so that neither
 micro-batch sizes nor ranks change the gradient.
 """
 
 from burnish.loss.cross_entropy import cross_entropy
+from burnish.loss.linear_cross_entropy import Rows, linear_cross_entropy
 
-__all__ = ["cross_entropy"]
+__all__ = ["Rows", "cross_entropy", "linear_cross_entropy"]

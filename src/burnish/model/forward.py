@@ -1,8 +1,9 @@
-"""Logits where they are needed, from flat batches; padded batches for models that cannot have flat ones."""
+"""What the loss reads of a model, from flat batches; padded batches for models that cannot have flat ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from burnish.model.attention import FLAT, SegmentLike, attention
+from burnish.model.head import Features, head_of
 
 
 class FlatInput(Protocol):
@@ -26,12 +28,26 @@ class FlatInput(Protocol):
     def target_positions(self) -> Tensor: ...
 
 
-Forward = Callable[[PreTrainedModel, FlatInput], Tensor]
-"""(model, batch) -> logits (N, V) at the batch's N target positions."""
+Forward = Callable[[PreTrainedModel, FlatInput], Features]
+"""(model, batch) -> what the head reads at the batch's N target positions, and the head."""
 
 
-def flat_logits(model: PreTrainedModel, batch: FlatInput) -> Tensor:
-    """The batch as one row of T tokens; the head is applied at the target positions only."""
+def flat(model: PreTrainedModel, batch: FlatInput) -> Features:
+    """The batch as one row of T tokens. The head is left to the loss, which takes it in chunks."""
+    head = head_of(model)
+    if head is None:
+        raise NotImplementedError("its head is no plain linear layer")
+    with _head_left_out(model) as states:
+        _flat_output(model, batch)
+    return head.reading(states[0].flatten(0, -2))
+
+
+def flat_with_head(model: PreTrainedModel, batch: FlatInput) -> Features:
+    """The batch as one row of T tokens, logits by the model's own head."""
+    return Features(_flat_output(model, batch)[0])
+
+
+def _flat_output(model: PreTrainedModel, batch: FlatInput) -> Tensor:
     with attention(model, FLAT):
         output = model(
             input_ids=batch.input_ids[None],
@@ -40,36 +56,56 @@ def flat_logits(model: PreTrainedModel, batch: FlatInput) -> Tensor:
             logits_to_keep=batch.target_positions,
             use_cache=False,
         )
-    logits: Tensor = output.logits[0]
+    logits: Tensor = output.logits
     return logits
 
 
-def padded_logits(model: PreTrainedModel, batch: FlatInput) -> Tensor:
+def padded(model: PreTrainedModel, batch: FlatInput) -> Features:
     """The batch with a row a document, padded on the right behind every real token."""
     device = batch.input_ids.device
     lengths = torch.tensor([segment.length for segment in batch.segments], device=device)
     rows = pad_sequence(list(batch.input_ids.split(lengths.tolist())), batch_first=True)
     real = torch.arange(rows.shape[1], device=device)[None] < lengths[:, None]
     logits: Tensor = model(input_ids=rows, attention_mask=real.long(), use_cache=False).logits
-    return logits[real][batch.target_positions]
+    return Features(logits[real][batch.target_positions])
+
+
+@contextmanager
+def _head_left_out(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Within the block the model's head hands its input to the list and computes nothing."""
+    head = model.get_output_embeddings()
+    states: list[Tensor] = []
+
+    def keep(hidden: Tensor) -> Tensor:
+        states.append(hidden)
+        return hidden[..., :1]
+
+    head.forward = keep  # found before the method of the class
+    try:
+        yield states
+    finally:
+        del head.forward
 
 
 @torch.no_grad()
 def choose_forward(model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, str]:
-    """Flat if this model gives the logits that it gives for each document alone, padded if it does not.
+    """The fastest way that gives the logits which this model gives for each document alone.
 
-    Returns the way and, for padded, why. The tolerance is that of the arithmetic: a leak between
-    documents moves logits by whole units, rounding by a few steps of the type at their magnitude.
+    Returns the way and, where it is not ``flat``, why. The tolerance is that of the arithmetic: a leak
+    between documents moves logits by whole units, rounding by a few steps of the type at their magnitude.
     """
     model.eval()
-    try:
-        flat = flat_logits(model, batch).float()
-    except (NotImplementedError, TypeError, ValueError) as error:
-        return padded_logits, f"flat batches do not run on {type(model).__name__} ({error})"
-    alone = padded_logits(model, batch).float()
-    step = torch.finfo(model.dtype).eps
-    allowed = 8 * step * alone.abs().max().clamp(min=1.0)
-    worst = (flat - alone).abs().max()
-    if bool(worst <= allowed):
-        return flat_logits, ""
-    return padded_logits, f"packed logits differ by {worst:.2g} (rounding would explain {allowed:.2g})"
+    alone = padded(model, batch).logits().float()
+    allowed = 8 * torch.finfo(model.dtype).eps * alone.abs().max().clamp(min=1.0)
+    why = ""
+    for way in (flat, flat_with_head):
+        try:
+            logits = way(model, batch).logits().float()
+        except (NotImplementedError, TypeError, ValueError) as error:
+            why = why or f"flat batches do not run on {type(model).__name__} ({error})"
+            continue
+        worst = (logits - alone).abs().max() if logits.shape == alone.shape else torch.inf
+        if worst <= allowed:
+            return way, why
+        why = why or f"packed logits differ by {worst:.2g} (rounding would explain {allowed:.2g})"
+    return padded, why

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel
 
 from burnish.config import TrainConfig
 from burnish.errors import TrainingError
-from burnish.loss import cross_entropy
 from burnish.model.forward import Forward
 from burnish.tokens import Order, TokenTable, micro_batches
+from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
 from burnish.train.schedule import learning_rate
 
@@ -73,7 +73,7 @@ def fit(
         loss_sum = 0.0
         for batch in batches:
             moved = batch.to(device)
-            loss, _ = cross_entropy(forward(model, moved), moved.target_ids, moved.target_weights)
+            loss = next_token_loss(forward(model, moved), moved)
             (loss / count).backward()
             optimizer.accumulate()
             loss_sum += loss.item()
@@ -117,7 +117,6 @@ def mean_loss(model: PreTrainedModel, table: TokenTable, forward: Forward, budge
     loss_sum = count = 0.0
     for batch in micro_batches(table, range(len(table)), budget):
         moved = batch.to(device)
-        loss, weight = cross_entropy(forward(model, moved), moved.target_ids, moved.target_weights)
-        loss_sum += loss.item()
-        count += weight.item()
+        loss_sum += next_token_loss(forward(model, moved), moved).item()
+        count += float(batch.target_weights.sum())
     return loss_sum / count
