@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from burnish.model import forward as forward_module
-from burnish.model.attention import FLAT, PLAIN_UP_TO, attention
+from burnish.model.attention import BLOCK, FLAT, flat_attention_over
 from burnish.model.forward import choose_forward, flat, padded
 from burnish.tokens import Batch, Segment, flatten
 from conftest import tiny_model
@@ -70,9 +70,9 @@ def test_rounding_of_bf16_is_no_reason_for_padding(name: str) -> None:
 
 
 @torch.no_grad()
-def test_documents_too_long_for_plain_products_are_exact_too() -> None:
+def test_documents_of_several_blocks_are_exact_too() -> None:
     model = tiny_model("llama", VOCABULARY)
-    batch = flatten(documents((PLAIN_UP_TO + 9, 30)))
+    batch = flatten(documents((BLOCK + 9, 30)))
     torch.testing.assert_close(flat(model, batch).logits(), each_alone(model, batch), rtol=1e-4, atol=1e-5)
 
 
@@ -111,12 +111,10 @@ def test_a_window_in_force_is_kept_in_flat_batches() -> None:
 
 
 @torch.no_grad()
-def test_a_soft_cap_gets_padded_batches_and_exact_logits() -> None:
+def test_a_soft_cap_is_kept_in_flat_batches() -> None:
     model, batch = tiny_model("gemma2", VOCABULARY), flatten(documents())
     chosen, why = choose_forward(model, batch)
-    assert chosen is padded
-    assert "Gemma2" in why
-    assert "soft cap" in why
+    assert (chosen, why) == (flat, "")
     torch.testing.assert_close(chosen(model, batch).logits(), each_alone(model, batch), rtol=1e-4, atol=1e-5)
 
 
@@ -163,10 +161,10 @@ def test_logits_that_are_not_finite_are_not_taken_for_equal() -> None:
 def test_the_attention_of_before_is_put_back() -> None:
     model = tiny_model("llama", VOCABULARY)
     before = model.config._attn_implementation
-    with attention(model, FLAT):
+    with flat_attention_over(model, ()):
         assert model.config._attn_implementation == FLAT
     assert model.config._attn_implementation == before
-    with pytest.raises(ZeroDivisionError), attention(model, FLAT):
+    with pytest.raises(ZeroDivisionError), flat_attention_over(model, ()):
         _ = 1 / 0
     assert model.config._attn_implementation == before
 

@@ -3,12 +3,20 @@
 Registered with transformers' ``AttentionInterface``, so that each model family keeps its own code and
 only the innermost function changes. The documents of a batch arrive as the keyword ``segments`` of the
 model's call.
+
+A segment may have a parent, a piece of text that several documents begin with and that stands in the
+batch once. Its queries then see the parent's keys, and those of its parents, wholly, and their own causally::
+
+    segments      A: 0..3    B: 3..5, parent A    C: 5..6, parent A
+    keys seen     A causal   A, then B causal     A, then C causal
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -24,14 +32,13 @@ class SegmentLike(Protocol):
     def start(self) -> int: ...
     @property
     def length(self) -> int: ...
+    @property
+    def parent(self) -> int | None: ...
 
 
-PLAIN_UP_TO = 512
-"""Tokens up to which products and a softmax beat SDPA's CPU kernel: with documents of 150 to 512 tokens
-in micro-batches of 4,096, a 6 M-parameter model trained 20 % faster. Beyond, the scores cost memory."""
-
-SIMILAR = 0.75
-"""Documents at least this share of the longest in their group are padded to it and attend together."""
+BLOCK = 512
+"""Queries that attend at a time. Their scores then stay near the cache, and of a longer document the half
+that no one sees is mostly not computed."""
 
 
 def flat_attention(
@@ -41,7 +48,6 @@ def flat_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    segments: Sequence[SegmentLike],
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -49,87 +55,102 @@ def flat_attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each segment; query (1, H, T, D), key and value (1, G, T, D) with H a
+    """Attention within each segment and its parents; query (1, H, T, D), key and value (1, G, T, D) with H a
     multiple of G; gives (1, T, H, D).
 
-    Neighbouring segments of similar length are padded on the right to the longest and share one call:
-    exact, since under causal attention nothing real looks at what follows it. With a sliding window w, a
-    token sees itself and the w - 1 before it. A soft cap or an attention sink raises
-    ``NotImplementedError``: such a model is given padded batches instead.
+    With ``sliding_window`` w a token sees itself and the w - 1 before it. ``softcap`` c: scores become
+    c tanh(score / c) (Gemma 2). ``s_aux`` (H,): a score a head that takes its share of each softmax and has
+    no value, an attention sink (GPT-OSS).
     """
-    if softcap is not None or s_aux is not None:
-        raise NotImplementedError("flat attention has no soft cap and no attention sink")
+    segments = _segments.get()
+    heads, groups, width = query.shape[1], key.shape[1], query.shape[3]
+    scale = width**-0.5 if scaling is None else scaling
+    lengths = [segment.length for segment in segments]
+    # Contiguous by head, since products of strided slices copy them one by one. Splitting has a cheap
+    # gradient (one concatenation); slicing would write a whole tensor of zeros for each slice.
+    queries = (query[0] * scale).contiguous().split(lengths, dim=1)
+    keys = key[0].contiguous().split(lengths, dim=1)
+    values = value[0].contiguous().split(lengths, dim=1)
+    sinks = None if s_aux is None else s_aux.reshape(groups, -1)
     attended = []
-    for group in _groups(segments):
-        lengths = [segment.length for segment in group]
-        part = slice(group[0].start, group[0].start + sum(lengths))
-        q, k, v = (_rows(states[0, :, part], lengths) for states in (query, key, value))
-        out = _causal(q, k, v, scaling, dropout if module.training else 0.0, sliding_window).transpose(1, 2)
-        attended += [row[:length] for row, length in zip(out, lengths, strict=True)]
-    return torch.cat(attended)[None], None
+    for number, q in enumerate(queries):
+        line = _line(segments, number)
+        k = keys[number] if len(line) == 1 else torch.cat([keys[n] for n in line], dim=1)
+        v = values[number] if len(line) == 1 else torch.cat([values[n] for n in line], dim=1)
+        seen = k.shape[1] - q.shape[1]
+        for block in q.split(BLOCK, dim=1):
+            first = 0 if sliding_window is None else max(0, seen - sliding_window + 1)
+            last = seen + block.shape[1]
+            part = slice(first, last)
+            rows = block.reshape(groups, -1, width)  # the heads of one group read the same keys
+            scores = torch.bmm(rows, k[:, part].transpose(1, 2)).view(
+                groups, -1, block.shape[1], last - first
+            )
+            shares = _shares(scores, sliding_window, softcap, sinks).view(groups, rows.shape[1], -1)
+            shares = functional.dropout(shares, dropout, module.training) if dropout else shares
+            attended.append(torch.bmm(shares, v[:, part]).view(heads, -1, v.shape[2]))
+            seen = last
+    return torch.cat(attended, dim=1).transpose(0, 1)[None], None
 
 
-def _groups(segments: Sequence[SegmentLike]) -> Iterator[list[SegmentLike]]:
-    """Neighbours that are alike enough in length to be padded to their longest."""
-    group: list[SegmentLike] = []
-    for segment in segments:
-        lengths = [other.length for other in (*group, segment)]
-        if min(lengths) < SIMILAR * max(lengths):
-            yield group
-            group = []
-        group.append(segment)
-    yield group
+def _line(segments: Sequence[SegmentLike], number: int) -> list[int]:
+    """The segment's number behind those of its parents, the first of them first."""
+    line = [number]
+    while (parent := segments[line[0]].parent) is not None:
+        line.insert(0, parent)
+    return line
 
 
-def _rows(states: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(H, sum of lengths, D) -> (documents, H, longest, D), zeros behind the shorter ones."""
-    longest = max(lengths)
-    pieces = states.split(list(lengths), dim=1)
-    return torch.stack([functional.pad(piece, (0, 0, 0, longest - piece.shape[1])) for piece in pieces])
+def _shares(scores: Tensor, window: int | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
+    """Softmax of ``scores`` (G, R, L, K), R heads a group, the queries being the last L of K positions;
+    ``sinks`` (G, R)."""
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    _hide(scores, window)
+    if sinks is None:
+        return torch.softmax(scores, dim=-1)
+    column = sinks.to(scores.dtype)[:, :, None, None].expand(-1, -1, scores.shape[2], 1)
+    return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
 
 
-def _causal(
-    q: Tensor, k: Tensor, v: Tensor, scaling: float | None, dropout: float, window: int | None
-) -> Tensor:
-    """Causal attention of (B, H, L, D) queries over (B, G, L, D) keys and values."""
-    length = q.shape[2]
-    banded = window is not None and window < length
-    products = q.device.type == "cpu" and length <= PLAIN_UP_TO and not dropout
-    hidden = _hidden(length, window, q.device) if banded or products else None
-    if not products:
-        return functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if hidden is None else ~hidden,
-            is_causal=hidden is None,
-            dropout_p=dropout,
-            scale=scaling,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
-    assert hidden is not None
-    groups = q.shape[1] // k.shape[1]
-    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-    scale = q.shape[3] ** -0.5 if scaling is None else scaling
-    scores = (q * scale) @ k.transpose(2, 3)
-    return torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1) @ v
+@torch.no_grad()  # adding a constant changes no gradient, and neither a product nor tanh's multiple needs it
+def _hide(scores: Tensor, window: int | None) -> None:
+    """Put minus infinity where a query must not look: at what comes later, and before its window."""
+    queries, keys = scores.shape[-2:]
+    if window is None or keys <= window:
+        later = _later(BLOCK, scores.dtype, scores.device)[:queries, :queries]
+        scores[..., keys - queries :].add_(later)
+    else:
+        scores.add_(_outside(queries, keys, window, scores.dtype, scores.device))
 
 
-def _hidden(length: int, window: int | None, device: torch.device) -> Tensor:
-    """What a token must not see, (L, L): what comes later, and what lies before its window."""
-    later = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
-    return later if window is None else later | torch.ones_like(later).tril(-window)
+@lru_cache(maxsize=8)
+def _later(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((size, size), float("-inf"), dtype=dtype, device=device).triu(1)
+
+
+@lru_cache(maxsize=64)
+def _outside(queries: int, keys: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    hidden = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    hidden = hidden.triu(1 + keys - queries) | hidden.tril(keys - queries - window)
+    return torch.zeros(queries, keys, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+
+
+_segments: ContextVar[Sequence[SegmentLike]] = ContextVar("segments of the flat batch")
+"""Beside the model's call and not in its keywords: compiled layers would be compiled anew for each batch."""
 
 
 @contextmanager
-def attention(model: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """Use an attention implementation inside the block, and the previous one after it."""
+def flat_attention_over(model: PreTrainedModel, segments: Sequence[SegmentLike]) -> Iterator[None]:
+    """Within the block the model's calls are flat batches of these segments."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(implementation)
+    model.set_attn_implementation(FLAT)
+    token = _segments.set(segments)
     try:
         yield
     finally:
+        _segments.reset(token)
         model.set_attn_implementation(before)
 
 
-AttentionInterface.register(FLAT, flat_attention)
+AttentionInterface.register(FLAT, torch.compiler.disable(flat_attention))

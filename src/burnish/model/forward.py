@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from burnish.model.attention import FLAT, SegmentLike, attention
+from burnish.model.attention import SegmentLike, flat_attention_over
 from burnish.model.head import Features, head_of
 
 
@@ -48,11 +48,10 @@ def flat_with_head(model: PreTrainedModel, batch: FlatInput) -> Features:
 
 
 def _flat_output(model: PreTrainedModel, batch: FlatInput) -> Tensor:
-    with attention(model, FLAT):
+    with flat_attention_over(model, batch.segments):
         output = model(
             input_ids=batch.input_ids[None],
             position_ids=batch.position_ids[None],
-            segments=batch.segments,
             logits_to_keep=batch.target_positions,
             use_cache=False,
         )

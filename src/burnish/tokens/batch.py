@@ -30,6 +30,7 @@ class Segment:
 
     start: int
     length: int
+    parent: int | None = None
 
 
 @dataclass(frozen=True)
