@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -47,11 +48,29 @@ def flat_with_head(model: PreTrainedModel, batch: FlatInput) -> Features:
     return Features(_flat_output(model, batch)[0])
 
 
+STEP = 128
+"""On a CPU a flat batch is filled up to a multiple of this: as in attention, products of few shapes only."""
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """Tokens behind all documents that nobody reads."""
+
+    start: int
+    length: int
+    parent: None = None
+
+
 def _flat_output(model: PreTrainedModel, batch: FlatInput) -> Tensor:
-    with flat_attention_over(model, batch.segments):
+    ids, positions, segments = batch.input_ids, batch.position_ids, batch.segments
+    if missing := (-len(ids) % STEP if ids.device.type == "cpu" else 0):
+        segments = [*segments, _Filling(len(ids), missing)]
+        ids = torch.cat([ids, ids.new_zeros(missing)])
+        positions = torch.cat([positions, torch.arange(missing)])
+    with flat_attention_over(model, segments):
         output = model(
-            input_ids=batch.input_ids[None],
-            position_ids=batch.position_ids[None],
+            input_ids=ids[None],
+            position_ids=positions[None],
             logits_to_keep=batch.target_positions,
             use_cache=False,
         )

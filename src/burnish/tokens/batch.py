@@ -82,17 +82,27 @@ def flatten(documents: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
 
 
 def micro_batches(table: TokenTable, rows: Sequence[int], budget: int) -> list[Batch]:
-    """Split one optimizer step's rows into flat batches of at most ``budget`` tokens.
+    """Split one optimizer step's rows into flat batches of at most ``budget`` tokens, about equal in size.
 
-    Rows go in by length, longest first: a row longer than the budget stands alone, and rows of like
-    length share an attention call. Which rows make a step never depends on the budget.
+    Rows go in by length, longest first, each into the emptiest batch. A row longer than the budget stands
+    alone. Which rows make a step never depends on the budget.
     """
-    groups: list[list[int]] = []
-    room = 0
-    for row in sorted(rows, key=lambda row: (-table.length(row), row)):
-        if not groups or table.length(row) > room:
-            groups.append([])
-            room = budget
-        groups[-1].append(row)
-        room -= table.length(row)
+    ordered = sorted(rows, key=lambda row: (-table.length(row), row))
+    long = [row for row in ordered if table.length(row) > budget]
+    groups = [[row] for row in long] + _balanced(table, ordered[len(long) :], budget)
     return [flatten([table.document(row) for row in group]) for group in groups]
+
+
+def _balanced(table: TokenTable, rows: Sequence[int], budget: int) -> list[list[int]]:
+    """The rows, longest first, in as few groups of at most ``budget`` tokens as this simple way finds."""
+    count = -(-sum(map(table.length, rows)) // budget)
+    while True:
+        groups: list[list[int]] = [[] for _ in range(count)]
+        sizes = [0] * count
+        for row in rows:
+            place = sizes.index(min(sizes))
+            groups[place].append(row)
+            sizes[place] += table.length(row)
+        if max(sizes, default=0) <= budget:
+            return groups
+        count += 1
