@@ -88,6 +88,13 @@ def padded(model: PreTrainedModel, batch: FlatInput) -> Features:
     return Features(logits[real][batch.target_positions])
 
 
+def shares_prefixes(model: PreTrainedModel, forward: Forward) -> bool:
+    """Whether what documents begin with alike may stand once in this model's batches. With dropout it may
+    not: each document would have to draw its own."""
+    drops = any(module.p > 0 for module in model.modules() if isinstance(module, torch.nn.Dropout))
+    return forward is not padded and not drops and not getattr(model.config, "attention_dropout", 0.0)
+
+
 @contextmanager
 def _head_left_out(model: PreTrainedModel) -> Iterator[list[Tensor]]:
     """Within the block the model's head hands its input to the list and computes nothing."""

@@ -9,7 +9,8 @@ Two documents of 3 and 2 tokens, the last two tokens of the first and the last o
     target_positions 0     1           3            the position that predicts ...
     target_ids       8     9           6            ... this token
 
-The shift by one happens here and nowhere else.
+The shift by one happens here and nowhere else. What documents begin with alike may stand once, as a segment
+that is the parent of theirs (``shared.py``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from burnish.tokens.shared import Document, families, shared_pieces, whole
 from burnish.tokens.table import TokenTable
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A document in a flat batch: ``length`` tokens from ``start``, attending to itself causally."""
+    """A document in a flat batch, or a piece of some: ``length`` tokens from ``start``, which see themselves
+    causally and the segment of the number ``parent``, with that one's parents, wholly."""
 
     start: int
     length: int
@@ -60,49 +63,69 @@ class Batch:
         return Batch(*moved)
 
 
-def flatten(documents: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """Lay documents, each (ids, weights), end to end.
+def flatten(documents: Sequence[Document], *, share: bool = False) -> Batch:
+    """Lay documents, each (ids, weights), end to end; with ``share``, what they begin with alike once.
 
-    A document's first token is never a target: nothing stands before it to predict it from.
+    A document's first token is never a target: nothing stands before it to predict it from. In a shared piece
+    the weights of its documents add up: they predict the same token from the same tokens. The first token of
+    what follows a piece is predicted at the last position of that piece, once for each document.
     """
-    lengths = [len(ids) for ids, _ in documents]
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    ids = np.concatenate([ids for ids, _ in documents]).astype(np.int64)
-    weights = np.concatenate([weights for _, weights in documents]).astype(np.float32)
-    weights[starts] = 0.0
-    targets = np.flatnonzero(weights)
+    pieces = shared_pieces(documents) if share else whole(documents)
+    starts = np.cumsum([0, *(piece.end - piece.begin for piece in pieces)])
+    segments, ids, weights, before, positions = [], [], [], [], []
+    for piece, start in zip(pieces, starts, strict=False):
+        part = slice(piece.begin, piece.end)
+        length = piece.end - piece.begin
+        segments.append(Segment(int(start), length, piece.parent))
+        ids.append(documents[piece.documents[0]][0][part].astype(np.int64))
+        weight = sum((documents[number][1][part] for number in piece.documents), np.zeros(length, np.float32))
+        previous = np.arange(start - 1, start + length - 1)
+        if piece.parent is None:
+            weight[0] = 0.0
+        else:
+            previous[0] = starts[piece.parent + 1] - 1
+        weights.append(weight)
+        before.append(previous)
+        positions.append(np.arange(piece.begin, piece.end))
+    flat_ids, flat_weights = np.concatenate(ids), np.concatenate(weights)
+    targets = np.flatnonzero(flat_weights)
     return Batch(
-        input_ids=torch.from_numpy(ids),
-        position_ids=torch.from_numpy(np.concatenate([np.arange(n, dtype=np.int64) for n in lengths])),
-        segments=tuple(Segment(int(s), n) for s, n in zip(starts, lengths, strict=True)),
-        target_positions=torch.from_numpy(targets - 1),
-        target_ids=torch.from_numpy(ids[targets]),
-        target_weights=torch.from_numpy(weights[targets]),
+        input_ids=torch.from_numpy(flat_ids),
+        position_ids=torch.from_numpy(np.concatenate(positions)),
+        segments=tuple(segments),
+        target_positions=torch.from_numpy(np.concatenate(before)[targets]),
+        target_ids=torch.from_numpy(flat_ids[targets]),
+        target_weights=torch.from_numpy(flat_weights[targets]),
     )
 
 
-def micro_batches(table: TokenTable, rows: Sequence[int], budget: int) -> list[Batch]:
+def micro_batches(table: TokenTable, rows: Sequence[int], budget: int, *, share: bool = False) -> list[Batch]:
     """Split one optimizer step's rows into flat batches of at most ``budget`` tokens, about equal in size.
 
-    Rows go in by length, longest first, each into the emptiest batch. A row longer than the budget stands
-    alone. Which rows make a step never depends on the budget.
+    With ``share``, rows that begin alike go together, and what they share counts once. A row longer than the
+    budget stands alone. Which rows make a step never depends on the budget.
     """
-    ordered = sorted(rows, key=lambda row: (-table.length(row), row))
-    long = [row for row in ordered if table.length(row) > budget]
-    groups = [[row] for row in long] + _balanced(table, ordered[len(long) :], budget)
-    return [flatten([table.document(row) for row in group]) for group in groups]
+    documents = [table.document(row) for row in sorted(rows, key=lambda row: (-table.length(row), row))]
+    units = (
+        families(documents, budget) if share else [(len(ids), [n]) for n, (ids, _) in enumerate(documents)]
+    )
+    units.sort(key=lambda unit: -unit[0])
+    alone = [members for cost, members in units if cost > budget]
+    groups = alone + _balanced([unit for unit in units if unit[0] <= budget], budget)
+    return [flatten([documents[n] for n in group], share=share) for group in groups]
 
 
-def _balanced(table: TokenTable, rows: Sequence[int], budget: int) -> list[list[int]]:
-    """The rows, longest first, in as few groups of at most ``budget`` tokens as this simple way finds."""
-    count = -(-sum(map(table.length, rows)) // budget)
+def _balanced(units: Sequence[tuple[int, list[int]]], budget: int) -> list[list[int]]:
+    """The members of units (tokens, members), largest first, in as few groups of at most ``budget`` tokens as
+    this simple way finds: each unit goes to the emptiest group."""
+    count = -(-sum(cost for cost, _ in units) // budget)
     while True:
         groups: list[list[int]] = [[] for _ in range(count)]
         sizes = [0] * count
-        for row in rows:
+        for cost, members in units:
             place = sizes.index(min(sizes))
-            groups[place].append(row)
-            sizes[place] += table.length(row)
+            groups[place] += members
+            sizes[place] += cost
         if max(sizes, default=0) <= budget:
             return groups
         count += 1

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from burnish.config import TrainConfig
 from burnish.errors import TrainingError
-from burnish.model.forward import Forward
+from burnish.model.forward import Forward, shares_prefixes
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
@@ -64,11 +65,13 @@ def fit(
     steps = total_steps(table, settings)
     warmup = math.ceil(settings.warmup * steps)
     device = next(model.parameters()).device
+    share = shares_prefixes(model, forward)
     for step in range(start, steps):
         began = time.perf_counter()
         model.train()
         torch.manual_seed(settings.seed * 1_000_003 + step)
-        batches = micro_batches(table, order.step(step), settings.micro_batch_tokens)
+        rows = order.step(step)
+        batches = micro_batches(table, rows, settings.micro_batch_tokens, share=share)
         count = sum(float(batch.target_weights.sum()) for batch in batches)
         loss_sum = 0.0
         for batch in batches:
@@ -93,8 +96,8 @@ def fit(
             loss=loss_sum / count,
             learning_rate=rate,
             grad_norm=norm,
-            tokens=sum(len(batch.input_ids) for batch in batches),
-            trained_tokens=sum(len(batch.target_ids) for batch in batches),
+            tokens=sum(table.length(row) for row in rows),
+            trained_tokens=sum(int(np.count_nonzero(table.document(row)[1][1:])) for row in rows),
             seconds=time.perf_counter() - began,
         )
 
