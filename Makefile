@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test check bench torture clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/burnish quickstart
@@ -23,6 +23,9 @@ check: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python bench/against_trl.py
 	$(BIN)/python bench/proof.py
+
+torture: $(VENV)/.installed-dev
+	$(BIN)/python tests/torture.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

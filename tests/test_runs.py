@@ -155,13 +155,14 @@ def test_a_run_killed_at_any_moment_and_resumed_ends_in_the_same_bits(tmp_path: 
     assert all(after == before + 1 for before, after in pairwise(steps))
 
 
-def test_ctrl_c_saves_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_says_how_to_go_on(tmp_path: Path, signum: signal.Signals) -> None:
     data, out = small_data(tmp_path / "rows.jsonl"), tmp_path / "run"
     process = start_training(data, out, {"train__epochs": 50})
     wait_for(lambda: sum(1 for _ in read_lines(out / "metrics.jsonl")) > 3, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + signum
     assert f"burnish train --resume {out}" in complaint
     assert "Traceback" not in complaint
     assert list((out / "checkpoints").glob("step-*"))

@@ -64,11 +64,12 @@ class TrainingError(BurnishError):
 
 
 class Interrupted(Exception):
-    """The person stopped a run, which can go on.
+    """The person stopped a run, which can go on. ``signal``: the number of the signal that did it.
 
     Not a ``KeyboardInterrupt``, which the command line's library would swallow.
     """
 
-    def __init__(self, saved: int, go_on: str) -> None:
+    def __init__(self, saved: int, go_on: str, signal: int) -> None:
+        self.signal = signal
         done = f"everything up to step {saved} is saved" if saved else "no step was saved yet"
         super().__init__(f"Stopped: {done}.\nGo on with: {go_on}")

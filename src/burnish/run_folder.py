@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,28 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out within the block. The folder is made where there is none, and removed
+        where nothing came into it. Its own lock is taken, which ends with the process however that ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise RunError(
+                f"another process is working in {self.path}",
+                why="Two runs in one folder would overwrite each other.",
+                fix="Wait for it, stop it, or choose another --out.",
+            ) from error
+        try:
+            yield
+        finally:
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+            os.close(handle)
+
     def require_free(self) -> RunFolder:
         """``RunError`` where something stands there already: a run is never overwritten."""
         if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
@@ -87,7 +112,7 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -105,9 +130,13 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_json(path: Path, value: Any) -> None:
+    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
     """Whole or not at all: written under another name, then renamed."""
     staged = path.with_name(f".writing-{path.name}")
-    staged.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    staged.write_text(text, encoding="utf-8")
     staged.replace(path)
 
 

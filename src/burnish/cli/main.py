@@ -41,7 +41,8 @@ def options(version: bool = typer.Option(False, "--version", help="Print the ver
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 a mistake that the message explains, 2 wrong usage, 130 interrupted."""
+    """Exit codes: 0 done, 1 a mistake that the message explains, 2 wrong usage, 130 stopped by SIGINT, 143 by
+    SIGTERM."""
     # What libraries warn of is theirs to mend; what matters in it, burnish says itself.
     warnings.filterwarnings("ignore", module="transformers|peft|torch")
     try:
@@ -51,7 +52,7 @@ def main() -> None:
         sys.exit(1)
     except Interrupted as stop:
         sys.stderr.write(f"\n{stop}\n")
-        sys.exit(130)
+        sys.exit(128 + stop.signal)
 
 
 def _explain(error: BurnishError) -> None:

@@ -48,6 +48,8 @@ class DataConfig(Section):
     """The share of the rows to set aside, by prompt, when held_out names no file; 0: none."""
     bad_rows: Literal["error", "skip"] = "error"
     """A row that cannot be read stops the run, or is left out and counted in the ledger."""
+    cache: bool = True
+    """Prepared rows are kept on disk, and taken from there by later runs that would make the same of them."""
 
 
 class TemplateConfig(Section):
@@ -105,9 +107,17 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0)
     checkpoint_every: PositiveInt | None = None
     """Steps between checkpoints; unset: once an epoch."""
-    keep_checkpoints: PositiveInt = 2
+    keep_checkpoints: int = Field(2, ge=2)
+    """The newest ones; the best one is kept besides, where it is wanted."""
+    max_skipped: PositiveInt = 3
+    """Steps in a row that may be skipped since their loss or gradient is not finite; then the run stops."""
+    compile: Literal["auto"] | bool = "auto"
+    """Compile the model's layers; auto: where there is a compiler and the run is long enough."""
     early_stopping: PositiveInt | None = None
     """Stop after this many evaluations without a better held-out loss; unset: never."""
+    final: Literal["auto", "last", "best"] = "auto"
+    """Which weights final/ gets: the last, or those with the best held-out loss; auto: the best with
+    early_stopping, else the last."""
 
 
 class EvaluateConfig(Section):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
+
+import numpy as np
 
 from burnish.data import Conversation
 
@@ -19,23 +20,31 @@ def split(
     text and the seed alone. At least one row is held out where the share asks for any and two prompts
     or more are there.
     """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, conversation in enumerate(conversations):
-        groups[_prompt_hash(conversation, seed)].append(row)
-    wanted = max(1, round(share * len(conversations))) if share and len(groups) > 1 else 0
-    held_out: set[int] = set()
-    for key in sorted(groups)[:-1]:
-        if len(held_out) >= wanted:
-            break
-        held_out.update(groups[key])
-    rows = list(enumerate(conversations))
-    return [c for row, c in rows if row not in held_out], [c for row, c in rows if row in held_out]
+    sides = held_out_rows([prompt_hash(conversation, seed) for conversation in conversations], share)
+    pairs = list(zip(conversations, sides, strict=True))
+    return [c for c, held_out in pairs if not held_out], [c for c, held_out in pairs if held_out]
 
 
-def _prompt_hash(conversation: Conversation, seed: int) -> str:
+def held_out_rows(prompts: Sequence[bytes], share: float) -> np.ndarray:
+    """Whether each row is held out, given the hashes of their prompts: all that ``split`` needs of a row,
+    so that rows need not be kept."""
+    if not prompts:
+        return np.zeros(0, bool)
+    hashes = np.frombuffer(b"".join(prompts), dtype=f"S{len(prompts[0])}")
+    groups, group_of_row, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
+    wanted = max(1, round(share * len(prompts))) if share and len(groups) > 1 else 0
+    # The groups before this one, in the order of their hashes, do not reach what is wanted.
+    held_before = np.cumsum(sizes) - sizes
+    held_out = held_before < wanted
+    held_out[-1] = False  # something must be left to train on
+    return np.asarray(held_out[group_of_row])
+
+
+def prompt_hash(conversation: Conversation, seed: int) -> bytes:
+    """SHA-256 of the messages up to the first answer and of the seed."""
     parts = [str(seed), *([conversation.text] if conversation.text else [])]
     for message in conversation.messages:
         if message.role == "assistant":
             break
         parts += [message.role, message.content.strip().lower()]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode()).digest()

@@ -37,13 +37,22 @@ def read_rows(paths: str | Path | Sequence[str | Path]) -> tuple[list[Conversati
     """Good rows as conversations and bad rows with their reasons; a missing file is a ``DataError``."""
     conversations: list[Conversation] = []
     bad: list[BadRow] = []
+    for row in each_row(paths):
+        if isinstance(row, BadRow):
+            bad.append(row)
+        else:
+            conversations.append(row)
+    return conversations, bad
+
+
+def each_row(paths: str | Path | Sequence[str | Path]) -> Iterator[Conversation | BadRow]:
+    """All rows in their order, one at a time; a missing file is a ``DataError``."""
     for path in [paths] if isinstance(paths, str | Path) else paths:
         for source, line in _lines(Path(path)):
             try:
-                conversations.append(_conversation(line, source))
+                yield _conversation(line, source)
             except DataError as error:
-                bad.append(BadRow(source, error))
-    return conversations, bad
+                yield BadRow(source, error)
 
 
 def summarised(bad: Sequence[BadRow]) -> DataError:
@@ -83,7 +92,8 @@ def _lines(path: Path) -> Iterator[tuple[Source, str]]:
 def _conversation(line: str, source: Source) -> Conversation:
     try:
         row = json.loads(line)
-        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        if "\\u" in line:
+            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{source}: not JSON ({error})",

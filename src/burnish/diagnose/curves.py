@@ -19,10 +19,20 @@ FEWEST_STEPS = 10
 
 
 def not_finite(measured: Measured) -> Finding | None:
-    """Any loss that is not a number is a problem: the weights are broken from there on."""
-    broken = [row for row in measured.metrics if not math.isfinite(row["loss"])]
+    """Any loss that is not a number is a problem: the step was not taken, or the weights were broken."""
+    broken = [row for row in measured.metrics if row["loss"] is None or not math.isfinite(row["loss"])]
     if not broken:
         return None
+    skipped = [row for row in broken if row.get("skipped")]
+    if len(skipped) == len(broken):
+        return Finding(
+            "Steps were left out",
+            "warning",
+            f"{len(skipped)} steps were not taken, the first at step {skipped[0]['step']}: "
+            f"{skipped[0]['skipped']}.",
+            "The rate is too high, or some rows give no finite loss. No weight was harmed.",
+            "Lower train.learning_rate; metrics.jsonl names the rows of each such step.",
+        )
     return Finding(
         "The loss is not a number",
         "problem",

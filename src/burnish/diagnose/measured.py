@@ -40,14 +40,14 @@ class Measured:
     @property
     def train(self) -> list[Row]:
         """Training steps with a finite loss."""
-        return [row for row in self.metrics if row["kind"] == "train" and math.isfinite(row["loss"])]
+        return [row for row in self.metrics if row["kind"] == "train" and _finite(row)]
 
     @property
     def held_out(self) -> list[Row]:
         """Finite held-out losses, one a step: of two at a step, the later one, which is of the
         model as it was saved."""
         rows = [row for row in self.metrics if row["kind"] == "held_out"]
-        last = {row["step"]: row for row in rows if math.isfinite(row["loss"])}
+        last = {row["step"]: row for row in rows if _finite(row)}
         return [last[step] for step in sorted(last)]
 
     @property
@@ -97,3 +97,8 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path} does not hold a JSON object", why="It was changed by hand.")
     return value
+
+
+def _finite(row: Row) -> bool:
+    """JSON has no nan: a loss that was none is null."""
+    return row["loss"] is not None and math.isfinite(row["loss"])

@@ -159,6 +159,8 @@ def flat_attention_over(model: PreTrainedModel, segments: Sequence[SegmentLike])
     model.set_attn_implementation(FLAT)
     token = _segments.set(segments)
     try:
+        if model.config._attn_implementation != FLAT:
+            raise NotImplementedError("its attention cannot be replaced")
         yield
     finally:
         _segments.reset(token)

@@ -99,7 +99,7 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
     stop_ids = frozenset(template.stop_ids)
     rows = _watched(conversations, screen)
     relaxed = _without_errors(config)
-    for encoded, fitted in fitted_rows(relaxed, template, rows, found.limit, broken):
+    for _, encoded, fitted in fitted_rows(relaxed, template, rows, found.limit, broken):
         lengths += [len(example.input_ids) for example in encoded.examples]
         _count(found, encoded, fitted, stop_ids)
     found.lengths = np.asarray(lengths, np.int64)

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the step to end."""
+"""Ctrl-C, and the TERM signal of a scheduler, that wait for the step to end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from burnish.errors import Interrupted
 from burnish.train import checkpoint
 
 
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop by the signal of this number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
 @contextmanager
 def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
     """Turns a KeyboardInterrupt within the block into ``Interrupted``, once the file ``started`` shows
@@ -21,21 +29,22 @@ def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         if not started.exists():
             raise
-        saved = checkpoint.latest(checkpoints)
-        raise Interrupted(saved.step if saved else 0, go_on) from stop
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        saved = checkpoint.find(checkpoints).checkpoint
+        raise Interrupted(saved.step if saved else 0, go_on, signum) from stop
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within the block, the first SIGINT or SIGTERM only makes the given function answer True; a second
-    SIGINT stops at once. Outside a program's main thread signals are left as they are."""
-    asked = False
+def interruptible() -> Iterator[Callable[[], int]]:
+    """Within the block, the first SIGINT or SIGTERM only makes the given function answer with its number
+    instead of 0; a second one stops at once. Outside a program's main thread signals are left as they are."""
+    asked = 0
 
     def ask(signum: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            raise KeyboardInterrupt
-        asked = True
+            raise Stopped(signum)
+        asked = signum
 
     try:
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

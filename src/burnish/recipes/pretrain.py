@@ -20,7 +20,7 @@ from burnish.model.forward import choose_forward
 from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
 from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
-from burnish.recipes.interrupt import interruptible, resumable
+from burnish.recipes.interrupt import Stopped, interruptible, resumable
 from burnish.recipes.screen import Screen, Silence
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train import checkpoint
@@ -55,7 +55,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     first = Order(len(table), settings.batch_size, settings.seed).step(0)
     forward, _ = choose_forward(model, micro_batches(table, first, settings.micro_batch_tokens)[0])
 
-    found = checkpoint.latest(out / "checkpoints")
+    found = checkpoint.find(out / "checkpoints").checkpoint
     began = {
         "config": config.model_dump(mode="json", exclude={"out", "corpus", "held_out"}),
         "corpus": sha256(Path(config.corpus)),
@@ -75,11 +75,11 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
         for step in fit(model, table, settings, optimizer=optimizer, forward=forward, start=start):
             detail = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
             screen.progress("Pretraining", step.step, steps, detail)
-            stopping = stop_asked() and step.step < steps
+            stopping = stop_asked() if step.step < steps else 0
             if step.step % every == 0 or step.step == steps or stopping:
                 checkpoint.save(checkpoints, optimizer, step.step, began, settings.keep_checkpoints)
             if stopping:
-                raise KeyboardInterrupt
+                raise Stopped(stopping)
 
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

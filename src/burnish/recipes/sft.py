@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from transformers import PreTrainedModel
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, ModelError, RunError
 from burnish.model.adapter import add_lora, count_parameters, untrained_tokens
-from burnish.model.forward import choose_forward
+from burnish.model.compiled import compiled, pays
+from burnish.model.forward import Forward, choose_forward
 from burnish.model.load import LoadedModel, is_adapter, load_model, locate
+from burnish.model.memory import keep_memory
 from burnish.recipes.artifact import save_final
 from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
-from burnish.recipes.interrupt import interruptible, resumable
+from burnish.recipes.interrupt import Stopped, interruptible, resumable
 from burnish.recipes.prepare import Prepared, prepare
 from burnish.recipes.provenance import finished, provenance_of
 from burnish.recipes.screen import Screen, Silence
@@ -31,7 +34,7 @@ from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens import Batch, Order, flatten
 from burnish.train import checkpoint
-from burnish.train.fit import fit, total_steps
+from burnish.train.fit import Step, fit, total_steps
 from burnish.train.optimizer import MasterAdamW
 
 
@@ -52,7 +55,8 @@ def sft(
     if config.out is None:
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
     run = RunFolder(Path(config.out))
-    with resumable(run.config, run.checkpoints, f"burnish train --resume {run.path}"):
+    go_on = f"burnish train --resume {run.path}"
+    with run.held(), resumable(run.config, run.checkpoints, go_on):
         return _fine_tune(config, run, measure, judge, screen or Silence(), resume, command)
 
 
@@ -80,31 +84,37 @@ def _fine_tune(
     loaded = load_model(config.model.name, revision=config.model.revision, dtype=config.model.dtype)
     model = loaded.model
     template, new_tokens = _chat_template(config, loaded, screen)
-    data = prepare(config, template, getattr(model.config, "max_position_embeddings", None))
+    data = prepare(config, template, getattr(model.config, "max_position_embeddings", None), screen)
     screen.say(data.in_words())
     if settings.early_stopping and not len(data.held_out):
         raise ConfigError("train.early_stopping is set, but no rows are held out to judge by")
     adapted = _make_trainable(config, model, template, new_tokens, screen)
     optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas)
     order = Order(len(data.train), settings.batch_size, settings.seed)
-    forward, why_padded = choose_forward(model, _trial_batch(data, order).to(model.device))
+    trial = _trial_batch(data, order).to(model.device)
+    forward, why_padded = choose_forward(model, trial)
     if why_padded:
         screen.warn(f"Training with padded batches, which is slower: {why_padded}.")
+    if model.device.type == "cpu":
+        keep_memory()
     subject = Subject(model, template, forward)
     evaluation = Evaluation(config, data, run, screen, measure, judge)
     origin = provenance_of(config, loaded.place, template, command, started, count_parameters(model))
 
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
-    found = checkpoint.latest(run.checkpoints) if resume else None
+    search = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
+    for path in search.damaged:
+        screen.warn(f"{path} is damaged and is passed over: its contents are not those that were written.")
+    found = search.checkpoint
     if found is None:
         _open_run(run, config, data, template, origin)
         base = evaluation.whole(subject, 0)
         write_json(run.evaluation, {"base": base})
-        memory: dict[str, Any] = {"best": base.get("held_out_loss"), "waited": 0}
+        memory = Memory(best=base.get("held_out_loss"))
     else:
         _require_same(run, origin)
         checkpoint.restore(found, optimizer)
-        base, memory = read_json(run.evaluation)["base"], found.memory
+        base, memory = read_json(run.evaluation)["base"], Memory(**found.memory)
         _forget_after(run, found.step)
         screen.say(f"Going on after step {found.step}.")
 
@@ -113,27 +123,50 @@ def _fine_tune(
     start = steps if _enough(memory, config) else done  # stopped early, and then killed
     evaluate_every = config.evaluate.every or order.steps_per_epoch
     save_every = settings.checkpoint_every or order.steps_per_epoch
+    keeps_best = settings.final == "best" or (
+        settings.final == "auto" and settings.early_stopping is not None
+    )
+    training = fit(
+        model,
+        data.train,
+        settings,
+        optimizer=optimizer,
+        forward=_training_forward(forward, model, trial, data, config, screen),
+        start=start,
+        budget=memory.micro_batch_tokens,
+        skipped=memory.skipped,
+    )
     with interruptible() as stop_asked:
-        for step in fit(model, data.train, settings, optimizer=optimizer, forward=forward, start=start):
+        for step in training:
             done = step.step
-            append_line(run.metrics, {"kind": "train", **asdict(step)})
-            speed = f"{step.tokens / step.seconds:,.0f} tokens/s"
-            screen.progress("Training", done, steps, f"loss {step.loss:.3f}  {speed}")
-            if done % evaluate_every == 0 and done < steps:
-                memory = _remember(memory, evaluation.brief(subject, done))
+            memory = _record(step, memory, data, template, run, screen)
+            screen.progress("Training", done, steps, _in_words(step))
+            best = False
+            if done % evaluate_every == 0 and (done < steps or keeps_best):
+                memory, best = _remember(memory, evaluation.brief(subject, done), done)
             enough = _enough(memory, config)
-            stopping = stop_asked() and done < steps
-            if done % save_every == 0 or done == steps or enough or stopping:
-                checkpoint.save(run.checkpoints, optimizer, done, memory, settings.keep_checkpoints)
+            stopping = stop_asked() if done < steps else 0
+            saving = done % save_every == 0 or done == steps or enough or stopping
+            if saving or (best and keeps_best):
+                checkpoint.save(
+                    run.checkpoints,
+                    optimizer,
+                    done,
+                    asdict(memory),
+                    settings.keep_checkpoints,
+                    spare=memory.best_step if keeps_best else None,
+                )
             if stopping:
-                raise KeyboardInterrupt
+                raise Stopped(stopping)
             if enough:
                 screen.progress("Training", steps, steps, "stopped early")
-                screen.say(f"Held-out loss was no better {memory['waited']} times: stopped at step {done}.")
+                screen.say(f"Held-out loss was no better {memory.waited} times: stopped at step {done}.")
                 break
+    if keeps_best:
+        done = _take_best(run, memory, optimizer, done, screen)
 
     # After: what was saved is loaded anew, and that is what gets measured.
-    save_final(run.final, model, adapted, template, origin)
+    save_final(run.final, model, adapted, template, origin | {"step": done})
     del loaded, model, adapted, optimizer, subject
     gc.collect()
     saved = load_model(str(run.path), dtype=config.model.dtype)
@@ -230,14 +263,92 @@ def _forget_after(run: RunFolder, step: int) -> None:
         write_lines(path, [row for row in read_lines(path) if row["step"] <= step])
 
 
-def _enough(memory: dict[str, Any], config: RunConfig) -> bool:
+@dataclass(frozen=True)
+class Memory:
+    """What a run must know of its past to go on: the best held-out loss and its step, evaluations since,
+    the micro-batch budget that it came to where memory ran out, and steps that were just skipped in a row."""
+
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    micro_batch_tokens: int | None = None
+    skipped: int = 0
+
+
+def _enough(memory: Memory, config: RunConfig) -> bool:
     patience = config.train.early_stopping
-    return patience is not None and memory["waited"] >= patience
+    return patience is not None and memory.waited >= patience
 
 
-def _remember(memory: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
-    """The best held-out loss so far, and how many evaluations have passed since."""
-    loss, best = figures.get("held_out_loss"), memory["best"]
-    if loss is not None and (best is None or loss < best):
-        return {"best": loss, "waited": 0}
-    return {"best": best, "waited": memory["waited"] + 1}
+def _remember(memory: Memory, figures: dict[str, Any], step: int) -> tuple[Memory, bool]:
+    """With the evaluation after ``step``; and whether it was the best so far."""
+    loss = figures.get("held_out_loss")
+    if loss is not None and (memory.best is None or loss < memory.best):
+        return replace(memory, best=loss, best_step=step, waited=0), True
+    return replace(memory, waited=memory.waited + 1), False
+
+
+def _record(
+    step: Step, memory: Memory, data: Prepared, template: ChatTemplate, run: RunFolder, screen: Screen
+) -> Memory:
+    """Write down a step, and say what was unusual in it."""
+    row = {"kind": "train", **asdict(step)}
+    del row["rows"]
+    if not step.skipped:
+        del row["skipped"]
+    row |= {key: None for key in ("loss", "grad_norm") if not math.isfinite(row[key])}  # JSON has no nan
+    if step.skipped:
+        named = [_excerpt(data, template, number) for number in step.rows]
+        row["rows"] = [{"row": number, "text": text} for number, text in zip(step.rows, named, strict=True)]
+        screen.warn(
+            f"Step {step.step} was not taken: {step.skipped}. Its {len(named)} rows stand in {run.metrics}."
+        )
+    append_line(run.metrics, row)
+    if step.micro_batch_tokens < (memory.micro_batch_tokens or math.inf) and memory.micro_batch_tokens:
+        screen.warn(f"Memory ran out: micro-batches have {step.micro_batch_tokens:,} tokens from here on.")
+    skipped = memory.skipped + 1 if step.skipped else 0
+    return replace(memory, micro_batch_tokens=step.micro_batch_tokens, skipped=skipped)
+
+
+def _excerpt(data: Prepared, template: ChatTemplate, row: int) -> str:
+    """Where a row of the token table begins: enough to find it in a file."""
+    return str(template.tokenizer.decode(data.train.document(row)[0][:64]))
+
+
+def _in_words(step: Step) -> str:
+    if step.skipped:
+        return f"not taken: {step.skipped}"
+    return f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
+
+
+def _take_best(run: RunFolder, memory: Memory, optimizer: MasterAdamW, done: int, screen: Screen) -> int:
+    """Put the weights with the best held-out loss into the model; gives their step."""
+    best = checkpoint.whole(run.checkpoints / checkpoint.name(memory.best_step))
+    if best is None:
+        screen.warn("No evaluation was better than the base: final/ holds the last weights.")
+        return done
+    checkpoint.restore(best, optimizer)
+    screen.say(
+        f"final/ holds the weights of step {best.step}, with the best held-out loss: {memory.best:.3f}."
+    )
+    return best.step
+
+
+def _training_forward(
+    forward: Forward,
+    model: PreTrainedModel,
+    trial: Batch,
+    data: Prepared,
+    config: RunConfig,
+    screen: Screen,
+) -> Forward:
+    """The way to run the model in training: compiled, where that is wanted and works."""
+    tokens = math.ceil(data.train.tokens * config.train.epochs)
+    wanted = pays(model, tokens) if config.train.compile == "auto" else config.train.compile
+    if not wanted:
+        return forward
+    screen.say("Compiling the layers, which takes up to a minute.")
+    faster, why = compiled(forward, model, trial)
+    if why:
+        screen.warn(f"Training without compiled layers, which is slower: {why}.")
+    return faster

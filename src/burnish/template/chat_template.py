@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from burnish.data import Conversation
 from burnish.errors import TemplateError
 from burnish.template import typed
+from burnish.template.frame import Frame, frame_of
 from burnish.template.proof import Proof
 from burnish.template.remedies import known, prepared, require_free, wrapped
 from burnish.template.shape import Shape, answer_header, shape_of
@@ -19,6 +21,9 @@ from burnish.template.stops import find_stop_tokens, written_tokens
 from burnish.template.turn import Turn
 
 Messages = Sequence[Mapping[str, Any]]
+
+OFTEN = 8
+"""Renderings of the same roles before a frame is looked for, which takes some milliseconds."""
 
 
 class ChatTemplate:
@@ -50,6 +55,8 @@ class ChatTemplate:
         require_free(options, (*tokenizer.special_tokens_map, "unk_token", "bos_token", "eos_token"))
         self._own = own
         self._shapes: dict[Any, Shape | None] = {}
+        self._frames: dict[Any, Frame] = {}
+        self._seen = Counter[Any]()
         self.source: str | dict[str, str] = own
         header = answer_header(self) if "add_generation_prompt" in self.remedies else ""
         bos = str(tokenizer.bos_token or "")
@@ -74,7 +81,30 @@ class ChatTemplate:
         )
 
     def render(self, messages: Messages, tools: Messages = (), *, add_generation_prompt: bool) -> str:
-        """The text that inference feeds for ``messages``, through transformers' sandboxed Jinja."""
+        """The text that inference feeds for ``messages``, through transformers' sandboxed Jinja, or from
+        a frame that is proven to give the same."""
+        key = (add_generation_prompt, *[message["role"] for message in messages])
+        contents = [] if tools else [m["content"] for m in messages if len(m) == 2 and "content" in m]
+        if len(contents) < len(messages):
+            return self._rendered(messages, tools, add_generation_prompt)
+        if frame := self._frames.get(key):
+            filled = frame.filled(contents)
+            if filled is not None:
+                return filled
+        text = self._rendered(messages, tools, add_generation_prompt)
+        self._seen[key] += 1
+        if self._seen[key] == OFTEN:
+            frame = self._frame(key)
+            if frame and frame.filled(contents) in (None, text):
+                self._frames[key] = frame
+        return text
+
+    def _frame(self, key: tuple[Any, ...]) -> Frame | None:
+        prompted, *roles = key
+        variables = {"tools": None, "documents": None, "add_generation_prompt": prompted}
+        return frame_of(self.text_for(), roles, **variables, **self.tokenizer.special_tokens_map)
+
+    def _rendered(self, messages: Messages, tools: Messages, add_generation_prompt: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
                 list(messages),

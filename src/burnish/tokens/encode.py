@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
@@ -14,8 +15,17 @@ from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
 from burnish.template.advice import advised
 from burnish.tokens.example import Example
-from burnish.tokens.ids import batch_ids, completion_ids, prefixes_space, require_said, text_ids, texts_of
+from burnish.tokens.ids import (
+    batch_ids,
+    completion_ids,
+    prefixes_space,
+    require_said,
+    text_ids,
+    texts_of,
+    together,
+)
 from burnish.tokens.weights import TrainOn, completion_weights, weighted
+from burnish.tokens.words import WordEncoder, may_be_cut
 
 TOGETHER = 512
 """Conversations whose texts are encoded in one call."""
@@ -54,16 +64,20 @@ def encode_all(
 ) -> Iterator[Encoded]:
     """Many conversations in their order. A broken law stands in ``error``, it is not raised.
 
-    While some are being rendered, the texts of those before are encoded on the other cores.
+    While some are being rendered, the texts of those before are encoded on the other cores. Where there are
+    more than a few, they are encoded by words.
     """
-    left = iter(conversations)
+    left, tokenizer = iter(conversations), template.tokenizer
+    by_words: WordEncoder | None = None
     with ThreadPoolExecutor(1) as pool:
         waiting: Future[list[Encoded]] | None = None
         while group := list(islice(left, TOGETHER)):
             drafts = [_draft(conversation, template, train_on) for conversation in group]
-            finished = pool.submit(_finished, drafts, template.tokenizer)
+            finished = pool.submit(_finished, drafts, tokenizer, by_words)
             if waiting:
                 yield from waiting.result()
+            elif len(group) == TOGETHER and may_be_cut(tokenizer):
+                by_words = WordEncoder(partial(together, tokenizer))
             waiting = finished
         if waiting:
             yield from waiting.result()
@@ -161,11 +175,13 @@ def _draft(conversation: Conversation, template: ChatTemplate, train_on: TrainOn
         return _Draft(conversation, error=error)
 
 
-def _finished(drafts: Sequence[_Draft], tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
+def _finished(
+    drafts: Sequence[_Draft], tokenizer: PreTrainedTokenizerBase, by_words: WordEncoder | None = None
+) -> list[Encoded]:
     """Drafts to examples; their texts are encoded together, and decoded again to compare."""
     whole = prefixes_space(tokenizer)
     parts = [draft.texts(whole) for draft in drafts]
-    ids = iter(batch_ids(tokenizer, [text for part in parts for text in part]))
+    ids = iter(batch_ids(tokenizer, [text for part in parts for text in part], by_words))
     found: list[list[_Learnt] | Encoded] = []
     for draft, part in zip(drafts, parts, strict=True):
         mine = [next(ids) for _ in part]

@@ -12,6 +12,7 @@ from transformers.utils.chat_template_utils import encode_marked_chat
 
 from burnish.errors import TemplateError
 from burnish.template import Turn, typed
+from burnish.tokens.words import WordEncoder
 
 HALF = "\N{REPLACEMENT CHARACTER}"
 """What decoders write for bytes that are no whole character."""
@@ -27,11 +28,13 @@ _ENCODING = Lock()
 """Whether special tokens are read as text is a setting of the tokenizer, not of the call."""
 
 
-def batch_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of many texts, encoded together on all cores."""
+def batch_ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], by_words: WordEncoder | None = None
+) -> list[list[int]]:
+    """The ids of many texts, encoded together on all cores, or ``by_words``."""
     with _ENCODING:
         whole = [text for text in texts if not typed.is_apart(text)]
-        found = _together(tokenizer, whole) if whole else []
+        found = (by_words(whole) if by_words else together(tokenizer, whole)) if whole else []
         if len(whole) == len(texts):
             return found
         rest = iter(found)
@@ -41,7 +44,7 @@ def batch_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[
         ]
 
 
-def _together(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def together(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Without offsets: 4,450 instead of 3,590 Alpaca rows a second on one core."""
     if not tokenizer.is_fast:
         return list(tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"])

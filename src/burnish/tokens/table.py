@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 
 from burnish.tokens.example import Example
+
+Tokens = np.ndarray | list[int]
+Weights = np.ndarray | list[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +21,8 @@ class TokenTable:
     """Documents end to end: ``ids`` int32 and ``weights`` fp32 (tokens,), ``offsets`` int64 (rows + 1,).
 
     ``weights[i]`` is how much producing token i counts in the loss; 0 for a token that is only given.
-    Flat arrays instead of objects, because a pretraining set holds tens of millions of tokens.
+    Flat arrays instead of objects, because a pretraining set holds tens of millions of tokens. They may be
+    mapped from files, and are not to be written to.
     """
 
     ids: np.ndarray
@@ -24,20 +31,14 @@ class TokenTable:
 
     @classmethod
     def from_examples(cls, examples: Iterable[Example]) -> TokenTable:
-        return cls.from_documents(
-            (np.asarray(e.input_ids, np.int32), np.asarray(e.weights, np.float32)) for e in examples
-        )
+        return cls.from_documents((example.input_ids, example.weights) for example in examples)
 
     @classmethod
-    def from_documents(cls, documents: Iterable[tuple[np.ndarray, np.ndarray]]) -> TokenTable:
-        pairs = list(documents)
-        empty_ids, empty_weights = np.zeros(0, np.int32), np.zeros(0, np.float32)
-        lengths = np.array([len(ids) for ids, _ in pairs], np.int64)
-        return cls(
-            ids=np.concatenate([empty_ids, *(ids for ids, _ in pairs)]),
-            weights=np.concatenate([empty_weights, *(weights for _, weights in pairs)]),
-            offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-        )
+    def from_documents(cls, documents: Iterable[tuple[Tokens, Weights]]) -> TokenTable:
+        table = GrowingTable(BytesIO(), BytesIO())
+        for ids, weights in documents:
+            table.add(ids, weights)
+        return table.in_memory()
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -58,3 +59,32 @@ class TokenTable:
         """Tokens with a weight that something stands before: a first token is never predicted."""
         firsts = self.offsets[:-1][np.diff(self.offsets) > 0]
         return int(np.count_nonzero(self.weights) - np.count_nonzero(self.weights[firsts]))
+
+
+class GrowingTable:
+    """A table that is made a document at a time. ``ids`` and ``weights`` are files open for writing, or
+    ``BytesIO``: so a large table need never be in memory. Both get raw arrays, no header.
+    """
+
+    def __init__(self, ids: BinaryIO, weights: BinaryIO) -> None:
+        self.ids, self.weights = ids, weights
+        self._ends = array("q", [0])
+
+    def add(self, ids: Tokens, weights: Weights) -> None:
+        assert len(ids) == len(weights)
+        self._ends.append(self._ends[-1] + len(ids))
+        self.ids.write(np.asarray(ids, np.int32).tobytes())
+        self.weights.write(np.asarray(weights, np.float32).tobytes())
+
+    @property
+    def offsets(self) -> np.ndarray:
+        return np.array(self._ends, np.int64)
+
+    def in_memory(self) -> TokenTable:
+        """The finished table, where both files are ``BytesIO``."""
+        assert isinstance(self.ids, BytesIO) and isinstance(self.weights, BytesIO)
+        return TokenTable(
+            ids=np.frombuffer(self.ids.getbuffer(), np.int32),
+            weights=np.frombuffer(self.weights.getbuffer(), np.float32),
+            offsets=self.offsets,
+        )

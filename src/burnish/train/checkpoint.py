@@ -1,8 +1,9 @@
 """Checkpoints that exist whole or not at all.
 
-A checkpoint is a folder ``step-000040`` with ``state.safetensors`` (fp32 masters and moments) and
-``state.json`` (the step, and the hash of every other file). It is written under another name, flushed
-to the disk and renamed, so that a power cut leaves the previous one.
+A checkpoint is a folder ``step-000040`` with ``state.safetensors`` (fp32 masters and moments, by the names of
+the parameters), ``state.json`` (the step, and what else the run has to remember) and ``manifest.json`` (the
+SHA-256 of the two). It is written under another name, flushed to the disk and renamed, so that a power cut
+leaves the one before it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from burnish.errors import RunError
 from burnish.train.optimizer import MasterAdamW
 
-TENSORS, STATE = "state.safetensors", "state.json"
+TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+SPARE = 16 * 2**20
+"""Bytes that must be free beside the tensors."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +38,125 @@ class Checkpoint:
     memory: dict[str, Any]
 
 
-def save(folder: Path, optimizer: MasterAdamW, step: int, memory: dict[str, Any], keep: int) -> Path:
-    """Write the checkpoint of ``step`` into ``folder`` and remove all but the newest ``keep``.
+@dataclass(frozen=True)
+class Found:
+    """The newest whole checkpoint, and the newer ones that are damaged."""
 
-    ``memory`` is JSON: what the run needs to go on besides weights (the best held-out loss, say).
+    checkpoint: Checkpoint | None
+    damaged: tuple[Path, ...] = ()
+
+
+def save(
+    folder: Path,
+    optimizer: MasterAdamW,
+    step: int,
+    memory: Mapping[str, Any],
+    keep: int,
+    *,
+    spare: int | None = None,
+) -> Path:
+    """Write the checkpoint of ``step`` into ``folder`` and remove all but the newest ``keep`` and that of the
+    step ``spare``.
+
+    ``memory`` is JSON: what the run needs to go on besides weights (the best held-out loss, say). Raises
+    ``RunError`` where the disk is full, beforehand or while writing; the earlier checkpoints stay whole.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{step:06d}"
+    tensors = {name: tensor.contiguous() for name, tensor in optimizer.state().items()}
+    final = folder / name(step)
     staged = folder / f".writing-{final.name}"
-    for leftover in (staged, final):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staged.mkdir()
-    save_file({k: t.contiguous() for k, t in optimizer.state().items()}, staged / TENSORS)
-    state = {"step": step, "memory": memory, "sha256": {TENSORS: sha256(staged / TENSORS)}}
-    (staged / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    for path in (staged / TENSORS, staged / STATE, staged):
-        flush(path)
-    staged.rename(final)
-    flush(folder)
-    for old in _by_step(folder)[:-keep]:
-        shutil.rmtree(old)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
+        _require_space(folder, tensors)
+        staged.mkdir()
+        save_file(tensors, staged / TENSORS)
+        _write_json(staged / STATE, {"step": step, "memory": memory})
+        _write_json(staged / MANIFEST, {name: sha256(staged / name) for name in (TENSORS, STATE)})
+        for path in (staged / TENSORS, staged / STATE, staged / MANIFEST, staged):
+            flush(path)
+        _remove(final)  # damaged, or the run would have gone on from it
+        staged.rename(final)
+        flush(folder)
+        for old in _by_step(folder)[:-keep]:
+            if _step_of(old) != spare:
+                _remove(old)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise RunError(
+            f"the checkpoint of step {step} cannot be written to {folder}: {error}",
+            why="Without it the work since the last checkpoint could be lost. The earlier ones are whole.",
+            fix="Free some disk space, then go on with --resume.",
+        ) from error
     return final
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose hashes hold; ``RunError`` where the newest one is damaged."""
-    found = _by_step(folder)
-    if not found:
-        return None
-    path = found[-1]
-    try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        found_checkpoint = Checkpoint(path, state["step"], state["memory"])
-        whole = all(sha256(path / name) == digest for name, digest in state["sha256"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if not whole:
+def find(folder: Path) -> Found:
+    """The newest checkpoint whose hashes hold. ``RunError`` where there are some and none is whole."""
+    damaged: list[Path] = []
+    for path in reversed(_by_step(folder)):
+        if checkpoint := whole(path):
+            return Found(checkpoint, tuple(damaged))
+        damaged.append(path)
+    if damaged:
         raise RunError(
-            f"{path} is damaged: its contents do not match the hashes written with it",
-            why="Resuming from it would continue from weights that no training produced.",
-            fix="Remove that folder; the run then resumes from the checkpoint before it.",
+            f"{folder}: every checkpoint is damaged: {', '.join(path.name for path in damaged)}",
+            why="Going on from one would continue from weights that no training produced.",
+            fix="Start the run anew; check the disk, since something changed these files.",
         )
-    return found_checkpoint
+    return Found(None)
 
 
-def _by_step(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+def whole(path: Path) -> Checkpoint | None:
+    """The checkpoint in this folder; None where its files are not those that were written."""
+    try:
+        hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if set(hashes) != {TENSORS, STATE} or any(sha256(path / n) != digest for n, digest in hashes.items()):
+            return None
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        return Checkpoint(path, state["step"], state["memory"])
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def name(step: int) -> str:
+    return f"step-{step:06d}"
 
 
 def restore(checkpoint: Checkpoint, optimizer: MasterAdamW) -> None:
     optimizer.load(load_file(checkpoint.path / TENSORS))
+
+
+def _require_space(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) + SPARE
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"it takes {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run that was killed left half written or half removed."""
+    for leftover in folder.glob(".*-step-*"):
+        shutil.rmtree(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Under another name first: killed on the way, it is no damaged checkpoint."""
+    if path.exists():
+        going = path.with_name(f".removing-{path.name}")
+        path.rename(going)
+        shutil.rmtree(going)
+
+
+def _by_step(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), key=_step_of)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

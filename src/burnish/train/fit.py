@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from burnish.config import TrainConfig
 from burnish.errors import TrainingError
 from burnish.model.forward import Forward, shares_prefixes
-from burnish.tokens import Order, TokenTable, micro_batches
+from burnish.tokens import Batch, Order, TokenTable, micro_batches
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
 from burnish.train.schedule import learning_rate
@@ -26,7 +26,11 @@ from burnish.train.schedule import learning_rate
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step measured; ``loss`` is nats a trained token, before the step was taken."""
+    """What one optimizer step measured; ``loss`` is nats a trained token, before the step was taken.
+
+    ``skipped``: why the step was not taken, empty where it was; ``rows``: its rows in the token table.
+    ``micro_batch_tokens``: the budget that it took, less than the settings' where memory ran out.
+    """
 
     step: int
     epoch: float
@@ -36,6 +40,9 @@ class Step:
     tokens: int
     trained_tokens: int
     seconds: float
+    micro_batch_tokens: int
+    skipped: str
+    rows: tuple[int, ...]
 
 
 def total_steps(table: TokenTable, settings: TrainConfig) -> int:
@@ -53,53 +60,112 @@ def fit(
     optimizer: MasterAdamW,
     forward: Forward,
     start: int = 0,
+    budget: int | None = None,
+    skipped: int = 0,
 ) -> Iterator[Step]:
     """Train from step ``start`` to the end, yielding after each optimizer step.
 
     The loss of a step is its sum over all micro-batches divided once by the step's trained tokens, so
-    the micro-batch budget changes memory and speed but not the gradient. Raises ``TrainingError`` when
-    the loss or the gradient is not finite, or when a trained weight gets no gradient in the first step.
+    the micro-batch budget changes memory and speed but not the gradient. Where memory runs out, the budget is
+    halved for good and the step is done again. A step whose loss or gradient is not finite is not taken.
+
+    ``budget``, ``skipped``: for a run that goes on, the budget it had come to and how many steps in a row it
+    had just skipped. Raises ``TrainingError`` after too many skipped steps, where the smallest budget is too
+    large, or when a trained weight gets no gradient in the first step.
     """
     assert settings.learning_rate is not None, "load_config fills it in"
     order = Order(len(table), settings.batch_size, settings.seed)
     steps = total_steps(table, settings)
     warmup = math.ceil(settings.warmup * steps)
-    device = next(model.parameters()).device
-    share = shares_prefixes(model, forward)
+    budget = budget or settings.micro_batch_tokens
+    proven = False
     for step in range(start, steps):
         began = time.perf_counter()
-        model.train()
-        torch.manual_seed(settings.seed * 1_000_003 + step)
         rows = order.step(step)
-        batches = micro_batches(table, rows, settings.micro_batch_tokens, share=share)
-        count = sum(float(batch.target_weights.sum()) for batch in batches)
-        loss_sum = 0.0
-        for batch in batches:
-            moved = batch.to(device)
-            loss = next_token_loss(forward(model, moved), moved)
-            (loss / count).backward()
-            optimizer.accumulate()
-            loss_sum += loss.item()
-        if not math.isfinite(loss_sum):
-            raise TrainingError(
-                f"the loss of step {step + 1} is {loss_sum}",
-                why="Going on would destroy the weights; this step was not taken.",
-                fix="Lower train.learning_rate, or look for broken rows in the data.",
-            )
-        if step == start:
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        loss, budget = _gradients(model, table, rows, budget, optimizer, forward)
+        if not proven and math.isfinite(loss):
             _require_gradients(optimizer)
+            proven = True
+        norm = optimizer.clip(settings.max_grad_norm) if math.isfinite(loss) else math.nan
         rate = learning_rate(step, steps, settings.learning_rate, warmup, settings.decay, settings.decay_to)
-        norm = optimizer.step(rate, settings.max_grad_norm)
+        fault = _not_finite(loss, norm)
+        if fault:
+            optimizer.drop()
+        else:
+            optimizer.step(rate)
+        skipped = skipped + 1 if fault else 0
         yield Step(
             step=step + 1,
             epoch=(step + 1) / order.steps_per_epoch,
-            loss=loss_sum / count,
+            loss=loss,
             learning_rate=rate,
             grad_norm=norm,
             tokens=sum(table.length(row) for row in rows),
             trained_tokens=sum(int(np.count_nonzero(table.document(row)[1][1:])) for row in rows),
             seconds=time.perf_counter() - began,
+            micro_batch_tokens=budget,
+            skipped=fault,
+            rows=tuple(rows),
         )
+        if skipped >= settings.max_skipped:
+            raise TrainingError(
+                f"{skipped} steps in a row were skipped, up to step {step + 1}: {fault}",
+                why="The same would happen to the next ones. No skipped step changed a weight.",
+                fix="Lower train.learning_rate, or look for broken rows: metrics.jsonl names them.",
+            )
+
+
+def _gradients(
+    model: PreTrainedModel,
+    table: TokenTable,
+    rows: Sequence[int],
+    budget: int,
+    optimizer: MasterAdamW,
+    forward: Forward,
+) -> tuple[float, int]:
+    """Leave the gradients of one optimizer step with the optimizer. Gives the loss, nats a trained token, and
+    the budget with which it went."""
+    model.train()
+    random_state = torch.get_rng_state()
+    while True:
+        batches = micro_batches(table, rows, budget, share=shares_prefixes(model, forward))
+        count = sum(float(batch.target_weights.sum()) for batch in batches)
+        try:
+            return sum(_backward(model, batch, count, optimizer, forward) for batch in batches), budget
+        except (RuntimeError, MemoryError) as error:
+            optimizer.drop()
+            if not _out_of_memory(error):
+                raise
+            if len(batches) == len(rows):
+                raise TrainingError(
+                    f"memory ran out with micro-batches of {budget} tokens, each a single row",
+                    why="They cannot be made smaller.",
+                    fix="Shorten rows with tokens.max_length, or train an adapter instead of all weights.",
+                ) from error
+        budget //= 2
+        torch.set_rng_state(random_state)
+
+
+def _backward(
+    model: PreTrainedModel, batch: Batch, count: float, optimizer: MasterAdamW, forward: Forward
+) -> float:
+    moved = batch.to(model.device)
+    loss = next_token_loss(forward(model, moved), moved) / count
+    loss.backward()
+    optimizer.accumulate()
+    return loss.item()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """CUDA has an error of its own for it; the allocator of the CPU says it in words only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _not_finite(loss: float, norm: float) -> str:
+    if not math.isfinite(loss):
+        return f"the loss was {loss}"
+    return "" if math.isfinite(norm) else f"the gradient's norm was {norm}"
 
 
 def _require_gradients(optimizer: MasterAdamW) -> None:

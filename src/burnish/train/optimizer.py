@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from burnish.errors import TrainingError
-
 
 class MasterAdamW:
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) on the masters of a model's trained weights.
@@ -47,23 +45,25 @@ class MasterAdamW:
         """Trained weights that the last backward passes did not reach."""
         return [name for name, master in self.masters.items() if master.grad is None]
 
-    def step(self, learning_rate: float, max_grad_norm: float) -> float:
-        """Clip at the global norm, take one step, round the masters into the model. Gives the norm."""
-        norm = float(nn.utils.clip_grad_norm_(list(self.masters.values()), max_grad_norm))
-        if not torch.isfinite(torch.tensor(norm)):
-            raise TrainingError(
-                "the gradient is not finite",
-                why="A step with it would destroy the weights; none was taken.",
-                fix="Lower train.learning_rate, or look for broken rows in the data.",
-            )
+    def clip(self, max_norm: float) -> float:
+        """Scale the gradients to a global norm of at most ``max_norm``; gives the norm before."""
+        return float(nn.utils.clip_grad_norm_(list(self.masters.values()), max_norm))
+
+    def step(self, learning_rate: float) -> None:
+        """Take one step and round the masters into the model."""
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        self.drop()
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self.masters[name])
-        return norm
+
+    def drop(self) -> None:
+        """Throw the gradients away, those of the model's weights too."""
+        self.adam.zero_grad(set_to_none=True)
+        for weight in self.weights.values():
+            weight.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Masters and moments as a flat table, for a checkpoint."""

@@ -1,0 +1,1 @@
+"""Measurements of burnish and its peers. Nothing in the package imports from here."""

@@ -1,0 +1,65 @@
+"""The layers of a model compiled, so that what lies between their products runs in one pass over memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from burnish.model.forward import FlatInput, Forward
+from burnish.model.head import Features
+
+WORTH = 2e14
+"""Floating-point operations of a run from which compiling pays: it takes half a minute, and the steps of a
+39 M model on two cores were a quarter faster with it. Counted and not timed, so that a run that is resumed
+makes the same choice."""
+
+
+def pays(model: nn.Module, tokens: int) -> bool:
+    """Whether a run over so many tokens is long enough, and a compiler is there. Forward and backward take
+    6 operations a parameter and token (Kaplan et al. 2020, arXiv:2001.08361)."""
+    parameters = sum(p.numel() for p in model.parameters())
+    return 6.0 * parameters * tokens >= WORTH and shutil.which("g++") is not None
+
+
+def compiled(forward: Forward, model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, str]:
+    """``forward`` with the model's layers compiled, for training alone: evaluating and answering have other
+    shapes, each of which would be compiled anew. All layers share one compilation, of any number of tokens.
+
+    Compiled and tried on ``batch``. Gives ``forward`` itself where the compiler fails, or where the logits
+    move by more than rounding, and why.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    calls = [torch.compile(layer._call_impl, dynamic=True) for layer in layers]
+
+    def run(model: PreTrainedModel, batch: FlatInput) -> Features:
+        with _calling(layers, calls):
+            return forward(model, batch)
+
+    model.train()
+    try:
+        logits = run(model, batch).logits().detach().float()
+    except RuntimeError as error:  # the compiler's errors are its children
+        return forward, str(error).strip().partition("\n")[0] or type(error).__name__
+    expected = forward(model, batch).logits().detach().float()
+    worst = (logits - expected).abs().max()
+    if worst <= 16 * torch.finfo(model.dtype).eps * expected.abs().max().clamp(min=1.0):
+        return run, ""
+    return forward, f"compiled logits differ by {worst:.2g}"
+
+
+@contextmanager
+def _calling(layers: Sequence[nn.Module], calls: Sequence[Callable[..., Any]]) -> Iterator[None]:
+    for layer, call in zip(layers, calls, strict=True):
+        layer._compiled_call_impl = call  # where nn.Module.compile puts it
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._compiled_call_impl = None
