@@ -100,7 +100,13 @@ def test_a_target_is_the_token_behind_the_position_that_predicts_it(
 def test_a_row_longer_than_the_budget_stands_alone() -> None:
     table = TokenTable.from_documents([document([1] * n, [1] * n) for n in (2, 9, 3, 2)])
     lengths = [[s.length for s in batch.segments] for batch in micro_batches(table, range(4), 5)]
-    assert lengths == [[9], [3, 2], [2]]
+    assert lengths == [[9], [3], [2, 2]]
+
+
+def test_micro_batches_are_about_equal_in_size() -> None:
+    table = TokenTable.from_documents([document([1] * n, [1] * n) for n in (6, 5, 4, 3, 2, 2)])
+    lengths = [[s.length for s in batch.segments] for batch in micro_batches(table, range(6), 16)]
+    assert lengths == [[6, 3, 2], [5, 4, 2]]
 
 
 def test_a_step_takes_only_the_rows_it_is_given() -> None:
