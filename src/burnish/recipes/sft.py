@@ -18,8 +18,9 @@ from burnish.config import RunConfig
 from burnish.errors import ConfigError, ModelError, RunError
 from burnish.model.adapter import add_lora, count_parameters, untrained_tokens
 from burnish.model.compiled import compiled, pays
-from burnish.model.forward import Forward, choose_forward
+from burnish.model.forward import Forward, choose_forward, shares_prefixes
 from burnish.model.load import LoadedModel, is_adapter, load_model, locate
+from burnish.model.lora import fused
 from burnish.model.memory import keep_memory
 from burnish.recipes.artifact import save_final
 from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
@@ -132,6 +133,7 @@ def _fine_tune(
         settings,
         optimizer=optimizer,
         forward=_training_forward(forward, model, trial, data, config, screen),
+        share=shares_prefixes(model, forward),
         start=start,
         budget=memory.micro_batch_tokens,
         skipped=memory.skipped,
@@ -346,9 +348,10 @@ def _training_forward(
     tokens = math.ceil(data.train.tokens * config.train.epochs)
     wanted = pays(model, tokens) if config.train.compile == "auto" else config.train.compile
     if not wanted:
-        return forward
+        return fused(forward)
     screen.say("Compiling the layers, which takes up to a minute.")
     faster, why = compiled(forward, model, trial)
     if why:
         screen.warn(f"Training without compiled layers, which is slower: {why}.")
+        return fused(forward)
     return faster

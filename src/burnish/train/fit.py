@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from burnish.config import TrainConfig
 from burnish.errors import TrainingError
-from burnish.model.forward import Forward, shares_prefixes
+from burnish.model.forward import Forward
 from burnish.tokens import Batch, Order, TokenTable, micro_batches
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
@@ -59,6 +59,7 @@ def fit(
     *,
     optimizer: MasterAdamW,
     forward: Forward,
+    share: bool = False,
     start: int = 0,
     budget: int | None = None,
     skipped: int = 0,
@@ -69,6 +70,7 @@ def fit(
     the micro-batch budget changes memory and speed but not the gradient. Where memory runs out, the budget is
     halved for good and the step is done again. A step whose loss or gradient is not finite is not taken.
 
+    ``share``: what a step's rows begin with alike stands once (where ``shares_prefixes`` says that it may).
     ``budget``, ``skipped``: for a run that goes on, the budget it had come to and how many steps in a row it
     had just skipped. Raises ``TrainingError`` after too many skipped steps, where the smallest budget is too
     large, or when a trained weight gets no gradient in the first step.
@@ -83,7 +85,7 @@ def fit(
         began = time.perf_counter()
         rows = order.step(step)
         torch.manual_seed(settings.seed * 1_000_003 + step)
-        loss, budget = _gradients(model, table, rows, budget, optimizer, forward)
+        loss, budget = _gradients(model, table, rows, budget, share, optimizer, forward)
         if not proven and math.isfinite(loss):
             _require_gradients(optimizer)
             proven = True
@@ -121,6 +123,7 @@ def _gradients(
     table: TokenTable,
     rows: Sequence[int],
     budget: int,
+    share: bool,
     optimizer: MasterAdamW,
     forward: Forward,
 ) -> tuple[float, int]:
@@ -129,7 +132,7 @@ def _gradients(
     model.train()
     random_state = torch.get_rng_state()
     while True:
-        batches = micro_batches(table, rows, budget, share=shares_prefixes(model, forward))
+        batches = micro_batches(table, rows, budget, share=share)
         count = sum(float(batch.target_weights.sum()) for batch in batches)
         try:
             return sum(_backward(model, batch, count, optimizer, forward) for batch in batches), budget

@@ -1,0 +1,89 @@
+"""A linear layer with its low-rank adapter in as few passes over memory as there are products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from burnish.model.forward import FlatInput, Forward
+from burnish.model.head import Features
+
+
+def fused(forward: Forward) -> Forward:
+    """``forward`` with the model's plain LoRA layers fused."""
+
+    def run(model: PreTrainedModel, batch: FlatInput) -> Features:
+        with fused_lora(model):
+            return forward(model, batch)
+
+    return run
+
+
+@contextmanager
+def fused_lora(model: nn.Module) -> Iterator[None]:
+    """Within the block plain LoRA layers run fused. Those with dropout, DoRA or several adapters, merged ones
+    and trained or quantized bases run as peft has them."""
+    with ExitStack() as undo:
+        for module in model.modules():
+            if type(module) is Linear and _is_plain(module):
+                module.forward = _forward_of(module)  # found before the method of the class
+                undo.callback(delattr, module, "forward")
+        yield
+
+
+def _is_plain(module: Linear) -> bool:
+    names = module.active_adapters
+    return (
+        len(names) == 1
+        and names[0] in module.lora_A
+        and not (module.merged or module.disable_adapters or module.lora_variant)
+        and type(module.base_layer) is nn.Linear
+        and not module.base_layer.weight.requires_grad
+        and getattr(module.base_layer, "bias", None) is None
+        and isinstance(module.lora_dropout[names[0]], nn.Identity)
+        and not any(layer[names[0]].bias is not None for layer in (module.lora_A, module.lora_B))
+        and module.lora_A[names[0]].weight.dtype == module.base_layer.weight.dtype
+    )
+
+
+def _forward_of(module: Linear) -> Any:
+    (name,) = module.active_adapters
+    weight, scale = module.base_layer.weight, module.scaling[name]
+    down, up = module.lora_A[name].weight, module.lora_B[name].weight
+
+    def forward(x: Tensor) -> Tensor:
+        return _FusedLora.apply(x, weight, down, up, scale)  # type: ignore[no-any-return, no-untyped-call]
+
+    return forward
+
+
+class _FusedLora(torch.autograd.Function):
+    """y = x W^T + s (x A^T) B^T (Hu et al. 2021, arXiv:2106.09685), W frozen. The second product adds into
+    the result of the first, where a sum of two results reads and writes each of them once more."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        low = rows @ down.T
+        low *= scale
+        y = torch.mm(rows, weight.T).addmm_(low, up.T)
+        ctx.save_for_backward(rows, low, weight, down, up)
+        ctx.scale = scale
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor | None, ...]:
+        rows, low, weight, down, up = ctx.saved_tensors
+        dy = outside[0].reshape(-1, outside[0].shape[-1])
+        d_low = dy @ up
+        d_low *= ctx.scale
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.mm(dy, weight).addmm_(d_low, down).view(*outside[0].shape[:-1], -1)
+        return dx, None, d_low.T @ rows, dy.T @ low, None
