@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from burnish.loss import cross_entropy
+from burnish.loss import Rows, cross_entropy, linear_cross_entropy
 
 
 def random_case(rows: int = 7, vocabulary: int = 11) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -104,3 +104,53 @@ def test_bf16_logits_lose_nothing_but_their_own_rounding() -> None:
 def test_large_logits_stay_finite() -> None:
     loss, _ = cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1]), torch.ones(1))
     assert loss.item() == pytest.approx(2e4)
+
+
+# The head and its loss in chunks
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 300])
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("tail", [{}, {"scale": 0.5}, {"softcap": 3.0}, {"scale": 2.0, "softcap": 5.0}])
+def test_chunks_give_the_loss_and_all_gradients_of_the_whole(
+    rows: int, chunk: int | None, tail: dict[str, float]
+) -> None:
+    torch.manual_seed(0)
+    hidden, weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((rows, 8), (20, 8), (20,)))
+    targets, weights = torch.randint(0, 20, (rows,)), torch.rand(rows)
+    logits = (hidden @ weight.T + bias) * tail.get("scale", 1.0)
+    if "softcap" in tail:
+        logits = tail["softcap"] * torch.tanh(logits / tail["softcap"])
+    whole = 0.3 * cross_entropy(logits, targets, weights)[0]
+    expected = torch.autograd.grad(whole, (hidden, weight, bias))
+    in_chunks = 0.3 * linear_cross_entropy(hidden, weight, targets, weights, bias=bias, chunk=chunk, **tail)
+    torch.testing.assert_close(in_chunks, whole, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(in_chunks, (hidden, weight, bias)), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_rows_that_are_trained_get_a_gradient() -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(5, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
+    targets, weights = torch.tensor([3, 7, 0, 19, 3]), torch.rand(5)
+    numbers = torch.tensor([3, 19])
+    values = weight[numbers].detach().requires_grad_()
+    (whole,) = torch.autograd.grad(cross_entropy(hidden @ weight.T, targets, weights)[0], weight)
+    loss = linear_cross_entropy(hidden, weight, targets, weights, rows=Rows(numbers, values), chunk=2)
+    loss.backward()
+    assert weight.grad is None
+    torch.testing.assert_close(values.grad, whole[numbers])
+
+
+def test_a_frozen_head_in_bf16_gives_the_slope_of_the_states_alone() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(40, 16).bfloat16().requires_grad_()
+    weight = torch.randn(50, 16).bfloat16()
+    targets, weights = torch.randint(0, 50, (40,)), torch.ones(40)
+    linear_cross_entropy(hidden, weight, targets, weights).backward()
+    exact = hidden.detach().float().requires_grad_()
+    cross_entropy(exact @ weight.float().T, targets, weights)[0].backward()
+    assert hidden.grad is not None and exact.grad is not None
+    torch.testing.assert_close(hidden.grad.float(), exact.grad, rtol=0.05, atol=0.05)
+    with torch.no_grad():
+        assert linear_cross_entropy(hidden, weight, targets, weights).isfinite()

@@ -142,7 +142,7 @@ def _fine_tune(
         for step in training:
             done = step.step
             memory = _record(step, memory, data, template, run, screen)
-            screen.progress("Training", done, steps, _in_words(step))
+            screen.progress("Training", done, steps, _in_words(step, memory))
             best = False
             if done % evaluate_every == 0 and (done < steps or keeps_best):
                 memory, best = _remember(memory, evaluation.brief(subject, done), done)
@@ -317,10 +317,12 @@ def _excerpt(data: Prepared, template: ChatTemplate, row: int) -> str:
     return str(template.tokenizer.decode(data.train.document(row)[0][:64]))
 
 
-def _in_words(step: Step) -> str:
+def _in_words(step: Step, memory: Memory) -> str:
     if step.skipped:
         return f"not taken: {step.skipped}"
-    return f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
+    held_out = "" if memory.best is None else f"  held out {memory.best:.3f}"
+    speeds = f"{step.tokens / step.seconds:,.0f} tokens/s, {step.trained_tokens / step.seconds:,.0f} trained"
+    return f"loss {step.loss:.3f}{held_out}  {speeds}"
 
 
 def _take_best(run: RunFolder, memory: Memory, optimizer: MasterAdamW, done: int, screen: Screen) -> int:
