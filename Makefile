@@ -21,8 +21,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python bench/against_trl.py
-	$(BIN)/python bench/proof.py
+	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.sft
+	$(BIN)/python -m benchmarks.sft --data prefix --kind lora --rows 96 --peers burnish burnish-unshared
+	$(BIN)/python -m benchmarks.proof --rows 10000
 
 torture: $(VENV)/.installed-dev
 	$(BIN)/python tests/torture.py

@@ -1,4 +1,4 @@
-"""One function of the benchmarks in this process: its keywords as JSON in, its result as the last line out."""
+"""One function of the benchmarks in this process: keywords as JSON in, the result as the last line out."""
 
 from __future__ import annotations
 

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from benchmarks.machine import describe
 from burnish.model.load import PEBBLE_FOLDER
-from burnish.pebble import CONVERSATIONS, rows
+from burnish.pebble import CONVERSATIONS
+from burnish.pebble import rows as rows_of
 from burnish.tokens import TokenTable
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -70,16 +73,27 @@ SHAPES = {
 """``tiny`` is there to try the benchmarks, not to measure with."""
 
 
-def make_material(folder: Path, shape: Shape, count: int, data: str) -> None:
-    """Write the weights, in bf16, the tokenizer and ``count`` rows of ``data``: alpaca or prefix."""
-    tokenizer = _tokenizer(shape.tokenizer)
+def make_material(folder: str, shape: str, rows: int, data: str) -> dict[str, Any]:
+    """Write the weights, in bf16, the tokenizer and so many rows of ``data``: alpaca or prefix. Gives what is
+    to be known of them."""
+    chosen, place = SHAPES[shape], Path(folder)
+    tokenizer = _tokenizer(chosen.tokenizer)
     torch.manual_seed(0)
-    LlamaForCausalLM(shape.config()).to(torch.bfloat16).save_pretrained(base_of(folder))
-    tokenizer.save_pretrained(base_of(folder))
-    documents = list(islice(cycle(_questions(tokenizer, data)), count))
+    model = LlamaForCausalLM(chosen.config()).to(torch.bfloat16)
+    model.save_pretrained(base_of(place))
+    tokenizer.save_pretrained(base_of(place))
+    documents = islice(cycle(_questions(tokenizer, data)), rows)
     table = TokenTable.from_documents(_with_weights(question, answer) for question, answer in documents)
-    assert table.ids.max() < shape.vocabulary
-    np.savez(folder / "rows.npz", ids=table.ids, weights=table.weights, offsets=table.offsets)
+    assert table.ids.max() < chosen.vocabulary
+    np.savez(place / "rows.npz", ids=table.ids, weights=table.weights, offsets=table.offsets)
+    return {
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "rows": rows,
+        "tokens": table.tokens,
+        "trained_tokens": table.trained_tokens,
+        "text": "Alpaca's" if ALPACA.is_file() else "pebble's",
+        "machine": describe(),
+    }
 
 
 def base_of(folder: Path) -> Path:
@@ -123,7 +137,7 @@ def _alpaca(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[int], lis
 def _of_like_lengths(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[int], list[int]]]:
     """The logarithms of Alpaca's lengths have these means and deviations under a 32,000 vocabulary."""
     draw = np.random.default_rng(0)
-    said = (message["content"] for row in cycle(rows(CONVERSATIONS)) for message in row["messages"])
+    said = (message["content"] for row in cycle(rows_of(CONVERSATIONS)) for message in row["messages"])
     tokens = (token for text in said for token in tokenizer(text)["input_ids"])
     opening = list(islice(tokens, 30))  # as Alpaca's rows begin with one sentence
     for _ in range(1000):

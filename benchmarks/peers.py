@@ -24,11 +24,12 @@ from benchmarks.material import SHAPES, base_of, table_of
 from burnish.config import AdapterConfig, TrainConfig
 from burnish.model.adapter import add_lora
 from burnish.model.compiled import compiled
-from burnish.model.forward import choose_forward
+from burnish.model.forward import choose_forward, shares_prefixes
 from burnish.model.load import load_model
+from burnish.model.lora import fused
 from burnish.model.memory import keep_memory
 from burnish.tokens import Order, TokenTable, flatten, micro_batches
-from burnish.train import fit as loop
+from burnish.train.fit import fit
 from burnish.train.optimizer import MasterAdamW
 
 ROWS_A_STEP = 32
@@ -55,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run, step by step. ``tokens``: of the rows as they are, without padding and before anything is shared.
+    """A run, step by step. ``tokens``: of the rows as they are, without padding, before anything is shared.
     ``started``: seconds from the start of the process to the end of the first step."""
 
     seconds: list[float]
@@ -66,8 +67,9 @@ class Trained:
     started: float
 
 
-def run(job: Job) -> dict[str, Any]:
-    """The figures of a peer, or the floor under it."""
+def run(**given: Any) -> dict[str, Any]:
+    """The figures of a peer's run, or of the floor under it, for a job given by its keywords."""
+    job = Job(**given)
     return asdict(PEERS[job.peer](job))
 
 
@@ -101,8 +103,6 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = False) -> Tra
         warmup=0.0,
         compile=compile,
     )
-    if not share:
-        loop.shares_prefixes = lambda model, forward: False
     if device().type == "cpu":
         keep_memory()
     model = load_model(str(base_of(Path(job.folder)))).model
@@ -115,12 +115,15 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = False) -> Tra
     trial = flatten([table.document(row) for row in (*first[:3], first[-1])]).to(model.device)
     forward, why = choose_forward(model, trial)
     assert not why, why
+    share = share and shares_prefixes(model, forward)
     if compile:
         forward, why = compiled(forward, model, trial)
         assert not why, why
+    else:
+        forward = fused(forward)
     optimizer = MasterAdamW(model, weight_decay=0.0, betas=settings.betas)
     steps, started = [], 0.0
-    for step in loop.fit(model, table, settings, optimizer=optimizer, forward=forward):
+    for step in fit(model, table, settings, optimizer=optimizer, forward=forward, share=share):
         steps.append(step)
         started = started or time.time() - job.launched
     return Trained(
@@ -138,20 +141,22 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = False) -> Tra
 
 @dataclass(frozen=True)
 class TrlWay:
-    """How TRL is told to train. ``settings``: of its SFTConfig, ``loading``: of the model; ``by_length``: the
-    rows of a step sorted, so that those of a micro-batch need little padding."""
+    """How TRL is told to train: so many ``rows`` at a time, ``settings`` of its SFTConfig, ``loading`` of the
+    model. ``by_length``: the rows of a step sorted, so that those of a micro-batch need little padding."""
 
+    rows: int
     settings: dict[str, Any]
     loading: dict[str, Any]
     by_length: bool = False
     bf16_adapters: bool = False
 
 
-TRL_DEFAULT = TrlWay({"gradient_accumulation_steps": 4}, {})
+TRL_DEFAULT = TrlWay(8, {}, {})
 """Its defaults: fp32 weights under bf16 autocast, activations recomputed, 8 rows at a time, padded."""
 
 TRL_BEST = TrlWay(
-    {"gradient_checkpointing": False, "bf16": False, "gradient_accumulation_steps": 4},
+    4 if device().type == "cpu" else ROWS_A_STEP,
+    {"gradient_checkpointing": False, "bf16": False},
     {"dtype": "bfloat16"},
     by_length=True,
     bf16_adapters=True,
@@ -191,6 +196,8 @@ def train_trl(job: Job, way: TrlWay) -> Trained:
             args=SFTConfig(
                 output_dir=out,
                 max_steps=len(steps),
+                per_device_train_batch_size=way.rows,
+                gradient_accumulation_steps=ROWS_A_STEP // way.rows,
                 max_length=None,  # no row is too long
                 learning_rate=RATES[job.kind],
                 lr_scheduler_type="constant",

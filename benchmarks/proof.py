@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
+
+from benchmarks.rounds import Spread, in_process, say, show, write
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 MARKED = (
@@ -35,28 +35,31 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=1)
     arguments.add_argument("--tokenizer", type=Path, default=SHARED / "tokenizers" / "qwen2")
     arguments.add_argument("--alpaca", type=Path, default=SHARED / "sft" / "alpaca_en_demo.json")
-    arguments.add_argument("--run", choices=TOOLS, help=argparse.SUPPRESS)
-    arguments.add_argument("--cores", type=int, default=1, help=argparse.SUPPRESS)
+    arguments.add_argument("--out", type=Path, help="where to write the JSON")
     options = arguments.parse_args()
-    if options.run:
-        print(json.dumps(run(options.run, options.alpaca, options.tokenizer, options.cores)))
-        return
+    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base = make_base(folder / "base", options.tokenizer)
         data = folder / "rows.jsonl"
         write_rows(data, options.alpaca, options.rows)
-        print(f"{'round':>5} {'tool':<11} {'cores':>5} {'seconds':>9} {'rows/s':>9} {'tokens':>12}")
         for number in range(1, options.rounds + 1):
             for cores in (1, 2):
                 for tool in TOOLS:
-                    found = in_process(tool, data, base, cores)
-                    rate = options.rows / found["seconds"]
-                    print(
-                        f"{number:>5} {tool:<11} {cores:>5} {found['seconds']:>9.1f} {rate:>9,.0f} "
-                        f"{found['tokens']:>12,}",
-                        flush=True,
-                    )
+                    given = {"tool": tool, "data": str(data), "base": str(base), "cores": cores}
+                    run = in_process("benchmarks.proof:run", **given)
+                    found.append({"tool": tool, "cores": cores, "rows": options.rows, **run})
+                    say(f"round {number}: {tool}, {cores} cores, {options.rows / run['seconds']:,.0f} rows/s")
+    lines = [_line(tool, cores, found) for cores in (1, 2) for tool in TOOLS]
+    show(f"Proving masks of {options.rows:,} rows", ("tool", "cores", "rows/s", "seconds", "tokens"), lines)
+    write(options.out, "proof", {"found": found})
+
+
+def _line(tool: str, cores: int, found: list[dict[str, Any]]) -> tuple[str, ...]:
+    runs = [run for run in found if (run["tool"], run["cores"]) == (tool, cores)]
+    rates = Spread.of([run["rows"] / run["seconds"] for run in runs]).text(",.0f")
+    seconds = Spread.of([run["seconds"] for run in runs]).text(".1f")
+    return tool, str(cores), rates, seconds, f"{runs[0]['tokens']:,}"
 
 
 def make_base(folder: Path, tokenizer: Path) -> Path:
@@ -85,22 +88,15 @@ def write_rows(path: Path, alpaca: Path, count: int) -> None:
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
 
 
-def in_process(tool: str, data: Path, base: Path, cores: int) -> dict[str, Any]:
-    """A tool's figures from a process of its own, bound to so many cores."""
-    command = [sys.executable, __file__, "--run", tool, "--alpaca", str(data), "--tokenizer", str(base)]
-    environment = os.environ | {"RAYON_NUM_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
-    done = subprocess.run(
-        [*command, "--cores", str(cores)], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def run(tool: str, data: Path, base: Path, cores: int) -> dict[str, Any]:
+def run(tool: str, data: str, base: str, cores: int) -> dict[str, Any]:
+    # Before anything that counts threads is imported.
+    os.environ |= {"RAYON_NUM_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    return run_burnish(data, base) if tool == "burnish" else run_trl(data, base, cores, tool == "trl-masked")
+    place, file = Path(base), Path(data)
+    return (
+        run_burnish(file, place) if tool == "burnish" else run_trl(file, place, cores, tool == "trl-masked")
+    )
 
 
 def run_burnish(data: Path, base: Path) -> dict[str, Any]:

@@ -39,25 +39,39 @@ class Spread:
 
 
 def in_process(call: str, **given: Any) -> dict[str, Any]:
-    """What a function of the benchmarks (``module:name``) gives for these keywords, from a fresh process."""
+    """What a function of the benchmarks (``module:name``) gives for these keywords, from a fresh process; and
+    as ``others`` the share of the machine that other processes took meanwhile, where the system says."""
     command = [sys.executable, "-m", "benchmarks.call", call, json.dumps(given)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    busy, began = busy_seconds(), time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{call} failed:\n{done.stderr[-4000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    others = (busy_seconds() - busy) / (time.monotonic() - began) / (os.cpu_count() or 1)
+    return dict(json.loads(done.stdout.splitlines()[-1])) | {"others": max(0.0, others)}
 
 
-def others_running() -> float:
-    """How many other processes want a core, by the system's average over the last minute."""
-    return os.getloadavg()[0]
+def busy_seconds() -> float:
+    """Seconds that the machine's cores were busy with other than this process and what it started, all cores
+    together, since some time in the past; always 0 where the system does not say."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(
+        int, stat.read_text("utf-8").splitlines()[0].split()[1:]
+    )
+    mine = os.times()
+    ours = mine.user + mine.system + mine.children_user + mine.children_system
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - ours
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+def show(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> None:
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)

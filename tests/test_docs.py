@@ -27,7 +27,7 @@ MASKS = ROOT / "docs" / "masks.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 REQUIRED = "required"
-TOP_FOLDERS = ("src", "tests", "docs", "bench", ".ci")
+TOP_FOLDERS = ("src", "tests", "docs", "benchmarks", ".ci")
 """A path in a page that begins with one of these is meant from the root of the project."""
 
 
