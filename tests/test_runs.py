@@ -22,7 +22,7 @@ from burnish import BurnishError, load_config, sft
 from burnish.data import Conversation, Message
 from burnish.generate import Sampling, answer_all, open_model
 from burnish.pebble import CONVERSATIONS, rows
-from burnish.run_folder import RunFolder, read_json, read_lines, write_json
+from burnish.run_folder import RunFolder, read_json, read_lines
 from conftest import SHARED, needs_shared, tiny_checkpoint
 
 PROMPTS = ("What is the capital of France?", "Thank you.", "Tell me a story.")
@@ -190,7 +190,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     data = small_data(tmp_path / "rows.jsonl")
     run = train(data, tmp_path / "run", train__max_steps=2, train__checkpoint_every=1)
     data.write_text(data.read_text("utf-8") * 2, "utf-8")
-    write_json(run.evaluation, {"base": read_json(run.evaluation)["base"]})  # as if it had not finished
+    run.report.unlink()  # as if it had not finished
     with pytest.raises(BurnishError, match="changed since it began: data"):
         sft(load_config(run.config), resume=True)
 

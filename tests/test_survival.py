@@ -1,4 +1,4 @@
-"""A run meets full disks, kills, broken rows and too little memory, and nothing that was learnt is lost."""
+"""Training meets full disks, kills, broken rows and too little memory, and nothing learnt is lost."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from burnish import load_config, sft
 from burnish.errors import RunError, TrainingError
 from burnish.model.forward import FlatInput, flat
 from burnish.model.head import Features
-from burnish.run_folder import RunFolder, read_json, read_lines, write_json
 from burnish.tokens import TokenTable
 from burnish.train import checkpoint
 from burnish.train.fit import Step, fit
 from burnish.train.optimizer import MasterAdamW
 from conftest import tiny_model
-from test_runs import small_data, train
 from test_train import VOCABULARY, optimizer_of, settings, stepped, table
 
 # Checkpoints and the disk
@@ -197,13 +194,75 @@ def test_a_step_with_a_row_that_gives_no_finite_loss_is_left_out_and_its_rows_ar
         assert same == bool(step.skipped)
 
 
-def scarce(limit: int) -> Callable[[PreTrainedModel, FlatInput], Features]:
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_takes_no_step() -> None:
+    model = tiny_model()
+    optimizer = optimizer_of(model)
+    weight = model.get_output_embeddings().weight
+    training = fit(model, table(), settings(), optimizer=optimizer, forward=flat)
+    next(training)
+    before = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    hook = weight.register_hook(lambda gradient: gradient * math.inf)
+    step = next(training)
+    assert math.isfinite(step.loss) and "the gradient's norm was" in step.skipped
+    assert all(torch.equal(tensor, before[name]) for name, tensor in optimizer.state().items())
+    hook.remove()
+    assert not next(training).skipped
+
+
+def test_a_run_that_goes_on_stops_at_the_same_skipped_step() -> None:
+    """Two steps in a row are allowed to fail here, and the run is cut between them."""
+
+    def run(start: int, skipped: int) -> int:
+        model = tiny_model()
+        with torch.no_grad():
+            model.get_output_embeddings().weight[3] = float("nan")
+        training = fit(
+            model,
+            table(),
+            settings(max_skipped=3),
+            optimizer=optimizer_of(model),
+            forward=flat,
+            start=start,
+            skipped=skipped,
+        )
+        last = start
+        with pytest.raises(TrainingError, match="3 steps in a row"):
+            for step in training:
+                last = step.step
+        return last
+
+    assert run(0, 0) == run(2, 2) == 3
+
+
+def test_a_gradient_on_what_is_not_trained_stops_the_run() -> None:
+    """Made trainable behind the optimizer's back: it would collect gradients and never be stepped."""
+    model = tiny_model()
+    model.requires_grad_(False)
+    model.get_output_embeddings().requires_grad_(True)
+    optimizer = optimizer_of(model)
+    model.get_input_embeddings().requires_grad_(True)
+    with pytest.raises(AssertionError, match=r"not to be trained, but with a gradient: model\.embed_tokens"):
+        next(fit(model, table(), settings(), optimizer=optimizer, forward=flat))
+
+
+LACKS = {
+    "of the CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory"
+    ),
+    "of a GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "of Python": MemoryError(),
+}
+
+
+def scarce(
+    limit: int, lack: BaseException = LACKS["of the CPU"]
+) -> Callable[[PreTrainedModel, FlatInput], Features]:
     """A way to run a model that runs out of memory with more than ``limit`` tokens."""
 
     def forward(model: PreTrainedModel, batch: FlatInput) -> Features:
         features = flat(model, batch)
         if len(batch.input_ids) > limit:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory")
+            raise lack
         return features
 
     return forward
@@ -218,8 +277,9 @@ def outcome(forward: Any, budget: int) -> tuple[list[Step], list[torch.Tensor]]:
     return list(steps), [p.detach() for p in model.parameters()]
 
 
-def test_memory_that_runs_out_halves_the_micro_batches_with_the_same_result() -> None:
-    steps, weights = outcome(scarce(40), 128)
+@pytest.mark.parametrize("lack", LACKS.values(), ids=LACKS.keys())
+def test_memory_that_runs_out_halves_the_micro_batches_with_the_same_result(lack: BaseException) -> None:
+    steps, weights = outcome(scarce(40, lack), 128)
     assert {step.micro_batch_tokens for step in steps} == {32}
     expected_steps, expected = outcome(flat, 32)
     assert [step.loss for step in steps] == [step.loss for step in expected_steps]
@@ -237,68 +297,3 @@ def test_another_error_in_a_step_is_not_taken_for_a_lack_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="mat1"):
         outcome(broken, 128)
-
-
-# Runs
-
-
-def test_two_processes_do_not_work_in_one_run_folder(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    with run.held():
-        (run.path / "config.yaml").touch()
-        with pytest.raises(RunError, match="another process is working in"), run.held():
-            pass
-    with run.held():
-        pass
-    with RunFolder(tmp_path / "empty").held():
-        pass
-    assert not (tmp_path / "empty").exists()
-
-
-def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = small_data(tmp_path / "rows.jsonl")
-    changes: dict[str, Any] = {"train__checkpoint_every": 1, "train__max_steps": 4}
-    whole = train(data, tmp_path / "whole", **changes)
-    run = train(data, tmp_path / "run", **changes)
-    write_json(run.evaluation, {"base": read_json(run.evaluation)["base"]})  # as if it had not finished
-    newest = run.checkpoints / checkpoint.name(4) / checkpoint.TENSORS
-    newest.write_bytes(newest.read_bytes()[:-5])
-    warnings: list[str] = []
-
-    class Listening:
-        def say(self, text: str) -> None: ...
-        def warn(self, text: str) -> None:
-            warnings.append(text)
-
-        def progress(self, task: str, done: int, total: int, detail: str = "") -> None: ...
-
-    sft(load_config(run.config), resume=True, screen=Listening())
-    assert any("step-000004 is damaged" in warning for warning in warnings)
-    one, other = ((r.final / "adapter_model.safetensors").read_bytes() for r in (whole, run))
-    assert one == other
-    steps = [row["step"] for row in read_lines(run.metrics) if row["kind"] == "train"]
-    assert steps == [1, 2, 3, 4]
-
-
-def test_early_stopping_gives_final_the_best_weights(tmp_path: Path) -> None:
-    """At a rate that is far too high the held-out loss is best early on."""
-    run = train(
-        small_data(tmp_path / "rows.jsonl", 40),
-        tmp_path / "run",
-        train__learning_rate=0.02,
-        train__decay="constant",
-        train__epochs=6,
-        train__early_stopping=2,
-        train__checkpoint_every=1,
-        evaluate__every=1,
-        data__held_out_share=0.2,
-    )
-    held_out = {r["step"]: r["loss"] for r in read_lines(run.metrics) if r["kind"] == "held_out"}
-    trained = {step: loss for step, loss in held_out.items() if step}
-    final = read_json(run.final / "burnish.json")["step"]
-    last = max(r["step"] for r in read_lines(run.metrics) if r["kind"] == "train")
-    assert final < last
-    tuned = read_json(run.evaluation)["tuned"]["held_out_loss"]
-    assert tuned == pytest.approx(min(trained.values()), rel=1e-3) or math.isclose(tuned, held_out[final])

@@ -5,13 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from burnish.errors import RunError
+
+LOCK = ".lock"
+STAGED = ".writing-"
+"""How the name of a file begins that is not yet whole."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +77,42 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes out within the block. The folder is made where there is none, and removed
-        where nothing came into it. Its own lock is taken, which ends with the process however that ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            raise RunError(
-                f"another process is working in {self.path}",
-                why="Two runs in one folder would overwrite each other.",
-                fix="Wait for it, stop it, or choose another --out.",
-            ) from error
+        where nothing came into it. The lock is the system's: it ends with the process however that ends."""
+        lock = self.path / LOCK
+        handle = self._locked(lock)
         try:
             yield
         finally:
+            lock.unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
             os.close(handle)
 
+    def _locked(self, lock: Path) -> int:
+        """An open handle to the file ``lock``, locked and with our process id in it."""
+        while True:
+            with writing(str(self.path)):
+                self.path.mkdir(parents=True, exist_ok=True)
+                handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(handle, 20).decode()
+                os.close(handle)
+                raise RunError(
+                    f"another process ({holder or 'just started'}) is working in {self.path}",
+                    why="Two runs in one folder would overwrite each other.",
+                    fix="Wait for it, stop it, or choose another --out.",
+                ) from error
+            if os.fstat(handle).st_nlink:
+                os.ftruncate(handle, 0)
+                os.write(handle, str(os.getpid()).encode())
+                return handle
+            os.close(handle)  # meanwhile its holder ended and removed it
+
     def require_free(self) -> RunFolder:
-        """``RunError`` where something stands there already: a run is never overwritten."""
-        if self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
+        """``RunError`` where something stands there already: a run is never overwritten. Within ``held``."""
+        if any(not path.name.startswith((LOCK, STAGED)) for path in self.path.iterdir()):
             raise RunError(
                 f"{self.path} already holds {'a run' if self.config.exists() else 'files'}",
                 why="A run is never overwritten.",
@@ -106,13 +126,26 @@ class RunFolder:
         return self
 
 
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Tells what the disk refuses within the block, such as a file for which there is no space."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{what} cannot be written: {error}",
+            why="The run stops here. What was saved before is whole.",
+            fix="Free some disk space, or mend what the message names; then go on with --resume.",
+        ) from error
+
+
 def append_line(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with writing(str(path)), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -120,7 +153,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     the run was cut off while it wrote."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # JSON may hold U+2028
+    lines = path.read_bytes().rstrip(b"\n").split(b"\n")  # as bytes: it may be torn within a character
     for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
@@ -130,14 +163,26 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: written under another name, then renamed."""
-    staged = path.with_name(f".writing-{path.name}")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)
+def write_whole(path: Path, content: bytes) -> None:
+    """Whole or not at all, after a power cut too: written under another name, flushed, renamed."""
+    staged = path.with_name(f"{STAGED}{path.name}")
+    with writing(str(path)):
+        staged.write_bytes(content)
+        flush(staged)
+        staged.replace(path)
+        flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """fsync a file, or a folder's list of names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any:

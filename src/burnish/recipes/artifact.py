@@ -11,9 +11,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from burnish.model.load import CARD
-from burnish.run_folder import write_json
+from burnish.run_folder import STAGED, flush, write_json
 from burnish.template import ChatTemplate
-from burnish.train.checkpoint import flush
 
 
 def save_final(
@@ -28,7 +27,7 @@ def save_final(
     Plain transformers and peft load it, and stop where training stopped: the stop ids stand in
     ``generation_config.json``.
     """
-    staged = folder.with_name(f".writing-{folder.name}")
+    staged = folder.with_name(f"{STAGED}{folder.name}")
     for leftover in (staged, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     if adapted is None:

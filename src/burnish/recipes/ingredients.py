@@ -14,8 +14,8 @@ from burnish.config import RunConfig
 from burnish.template import ChatTemplate
 from burnish.train.checkpoint import sha256
 
-ROOMS = ("data", "curate", "template", "tokens", "recipes")
-"""Those whose code has a part in it."""
+CODE = ("data", "curate", "template", "tokens", "recipes/prepare.py")
+"""What of burnish has a part in it."""
 PACKAGES = ("burnish", "transformers", "tokenizers", "jinja2")
 
 
@@ -54,8 +54,8 @@ def hash_of_ingredients(config: RunConfig, template: ChatTemplate, limit: int) -
 def _code() -> str:
     """A hash of burnish's own code: its version does not change with every edit."""
     found = hashlib.sha256()
-    for room in ROOMS:
-        folder = Path(str(files("burnish"))) / room
-        for path in sorted(folder.rglob("*.py")):
+    for name in CODE:
+        place = Path(str(files("burnish"))) / name
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             found.update(path.read_bytes())
     return found.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,14 +23,17 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
-    """Turns a KeyboardInterrupt within the block into ``Interrupted``, once the file ``started`` shows
-    that there is a run to go on with; ``go_on``: the command that does."""
+    """Turns SIGINT and SIGTERM within the block into ``Interrupted``, once the file ``started`` shows that
+    there is a run to go on with; ``go_on``: the command that does."""
     try:
-        yield
+        with _handling(_stop, signal.SIGTERM):
+            yield
     except KeyboardInterrupt as stop:
-        if not started.exists():
-            raise
         signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        if not started.exists():
+            if signum == signal.SIGTERM:
+                raise SystemExit(128 + signum) from stop
+            raise
         saved = checkpoint.find(checkpoints).checkpoint
         raise Interrupted(saved.step if saved else 0, go_on, signum) from stop
 
@@ -37,7 +41,7 @@ def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
     """Within the block, the first SIGINT or SIGTERM only makes the given function answer with its number
-    instead of 0; a second one stops at once. Outside a program's main thread signals are left as they are."""
+    instead of 0; a second one stops at once."""
     asked = 0
 
     def ask(signum: int, frame: FrameType | None) -> None:
@@ -46,12 +50,21 @@ def interruptible() -> Iterator[Callable[[], int]]:
             raise Stopped(signum)
         asked = signum
 
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread
-        before = {}
-    try:
+    with _handling(ask, signal.SIGINT, signal.SIGTERM):
         yield lambda: asked
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise Stopped(signum)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None], *signals: int) -> Iterator[None]:
+    """Outside a program's main thread signals are left as they are."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in signals} if main else {}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

@@ -48,6 +48,10 @@ class Ledger:
             self.lost_trained += max(fitted.lost_trained, 0)
 
 
+Origins = list[tuple[str, list[int]]]
+"""File by file, the row that each document of a token table was made of, in the table's order."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Everything that training and evaluation read."""
@@ -59,6 +63,15 @@ class Prepared:
     examples: tuple[Example, ...]
     """A few training examples, to show."""
     ledger: Ledger
+    origins: Origins
+
+    def source(self, row: int) -> Source:
+        """Where a row of the table ``train`` comes from."""
+        for path, rows in self.origins:
+            if row < len(rows):
+                return Source(path, rows[row])
+            row -= len(rows)
+        raise IndexError(row)
 
     def ledger_lines(self) -> list[dict[str, Any]]:
         summary = {
@@ -134,9 +147,9 @@ def prepare(
 
 def _in_memory(config: RunConfig, template: ChatTemplate, limit: int) -> Prepared:
     tables = {name: GrowingTable(BytesIO(), BytesIO()) for name in TABLES}
-    prompts, examples, ledger = _encode(config, template, limit, tables)
+    prompts, examples, ledger, origins = _encode(config, template, limit, tables)
     train, held_out = (tables[name].in_memory() for name in TABLES)
-    return Prepared(train, held_out, prompts, examples, ledger)
+    return Prepared(train, held_out, prompts, examples, ledger, origins)
 
 
 def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
@@ -152,12 +165,21 @@ class _Side:
     rows: int = 0
     trained_tokens: int = 0
     asked: list[Conversation] = field(default_factory=list)
+    origins: Origins = field(default_factory=list)
+
+    def add(self, example: Example) -> None:
+        path, row = example.source.path, example.source.row
+        if not self.origins or self.origins[-1][0] != path:
+            self.origins.append((path, []))
+        self.origins[-1][1].append(row)
+        self.table.add(example.input_ids, example.weights)
+        self.trained_tokens += example.trained_tokens
 
 
 def _encode(
     config: RunConfig, template: ChatTemplate, limit: int, tables: Mapping[str, GrowingTable]
-) -> tuple[tuple[Conversation, ...], tuple[Example, ...], Ledger]:
-    """Fill the tables. Gives what else is ``Prepared``: prompts, examples and ledger.
+) -> tuple[tuple[Conversation, ...], tuple[Example, ...], Ledger, Origins]:
+    """Fill the tables. Gives what else is ``Prepared``: prompts, examples, ledger and origins.
 
     The files are read twice: bad rows, and which rows are held out, must be known before any is encoded;
     to keep the rows meanwhile would take ten times the memory of their tokens.
@@ -180,8 +202,7 @@ def _encode(
         if side is trained:
             shown.extend(fitted.examples[: SHOWN - len(shown)])
         for example in fitted.examples:
-            side.table.add(example.input_ids, example.weights)
-            side.trained_tokens += example.trained_tokens
+            side.add(example)
     if broken.groups:
         raise broken.as_error(len(held_out))
     ledger.counts["trained"], ledger.counts["held out"] = trained.rows, held.rows
@@ -192,7 +213,8 @@ def _encode(
             why="The run would change nothing.",
             fix="Give rows with assistant turns that are to be learnt and fit into tokens.max_length.",
         )
-    return tuple(held.asked if held.rows else trained.asked), tuple(shown), ledger
+    prompts = tuple(held.asked if held.rows else trained.asked)
+    return prompts, tuple(shown), ledger, trained.origins
 
 
 def length_limit(config: RunConfig, positions: int | None) -> int:
@@ -247,11 +269,14 @@ def fitted_rows(
 # Prepared, but for its tables, to JSON and back.
 
 
-def _as_json(prompts: Sequence[Conversation], examples: Sequence[Example], ledger: Ledger) -> dict[str, Any]:
+def _as_json(
+    prompts: Sequence[Conversation], examples: Sequence[Example], ledger: Ledger, origins: Origins
+) -> dict[str, Any]:
     return {
         "prompts": [_conversation_as_json(conversation) for conversation in prompts],
         "examples": [_example_as_json(example) for example in examples],
         "ledger": _as_fields(ledger),
+        "origins": origins,
     }
 
 
@@ -263,6 +288,7 @@ def _prepared(kept: cache.Kept) -> Prepared:
         prompts=tuple(_conversation(row) for row in rest["prompts"]),
         examples=tuple(_example(row) for row in rest["examples"]),
         ledger=Ledger(**rest["ledger"] | {"counts": Counter(rest["ledger"]["counts"])}),
+        origins=[(path, rows) for path, rows in rest["origins"]],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,13 +31,26 @@ from burnish.recipes.provenance import finished, provenance_of
 from burnish.recipes.screen import Screen, Silence
 from burnish.recipes.show import ShownExample
 from burnish.report import write_report
-from burnish.run_folder import RunFolder, append_line, read_json, read_lines, write_json, write_lines
+from burnish.run_folder import (
+    RunFolder,
+    append_line,
+    flush,
+    read_json,
+    read_lines,
+    write_json,
+    write_lines,
+    write_whole,
+    writing,
+)
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens import Batch, Order, flatten
 from burnish.train import checkpoint
 from burnish.train.fit import Step, fit, total_steps
 from burnish.train.optimizer import MasterAdamW
+
+NAMED = 8
+"""Rows of a step that is not taken that are named on the screen."""
 
 
 def sft(
@@ -56,7 +70,7 @@ def sft(
     if config.out is None:
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
     run = RunFolder(Path(config.out))
-    go_on = f"burnish train --resume {run.path}"
+    go_on = f"burnish train --resume {shlex.quote(str(run.path))}"
     with run.held(), resumable(run.config, run.checkpoints, go_on):
         return _fine_tune(config, run, measure, judge, screen or Silence(), resume, command)
 
@@ -87,8 +101,12 @@ def _fine_tune(
     template, new_tokens = _chat_template(config, loaded, screen)
     data = prepare(config, template, getattr(model.config, "max_position_embeddings", None), screen)
     screen.say(data.in_words())
-    if settings.early_stopping and not len(data.held_out):
-        raise ConfigError("train.early_stopping is set, but no rows are held out to judge by")
+    keeps_best = settings.final == "best" or (settings.final == "auto" and bool(settings.early_stopping))
+    if (keeps_best or settings.early_stopping) and not len(data.held_out):
+        raise ConfigError(
+            "train.early_stopping or train.final=best is set, but no rows are held out to judge by",
+            fix="Raise data.held_out_share, or name a file in data.held_out.",
+        )
     adapted = _make_trainable(config, model, template, new_tokens, screen)
     optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas)
     order = Order(len(data.train), settings.batch_size, settings.seed)
@@ -98,22 +116,25 @@ def _fine_tune(
         screen.warn(f"Training with padded batches, which is slower: {why_padded}.")
     if model.device.type == "cpu":
         keep_memory()
+    # Tried on the untrained weights in a run that goes on too, so that it comes to the same choice.
+    trains = _training_forward(forward, model, trial, data, config, screen)
     subject = Subject(model, template, forward)
     evaluation = Evaluation(config, data, run, screen, measure, judge)
     origin = provenance_of(config, loaded.place, template, command, started, count_parameters(model))
 
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     search = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
-    for path in search.damaged:
-        screen.warn(f"{path} is damaged and is passed over: its contents are not those that were written.")
     found = search.checkpoint
     if found is None:
         _open_run(run, config, data, template, origin)
         base = evaluation.whole(subject, 0)
         write_json(run.evaluation, {"base": base})
-        memory = Memory(best=base.get("held_out_loss"))
+        memory = Memory(micro_batch_tokens=settings.micro_batch_tokens)
     else:
         _require_same(run, origin)
+        for path in search.damaged:
+            screen.warn(f"{path} is damaged: its contents are not those that were written. It is removed.")
+            checkpoint.remove(path)  # or it would count among those to keep
         checkpoint.restore(found, optimizer)
         base, memory = read_json(run.evaluation)["base"], Memory(**found.memory)
         _forget_after(run, found.step)
@@ -124,15 +145,12 @@ def _fine_tune(
     start = steps if _enough(memory, config) else done  # stopped early, and then killed
     evaluate_every = config.evaluate.every or order.steps_per_epoch
     save_every = settings.checkpoint_every or order.steps_per_epoch
-    keeps_best = settings.final == "best" or (
-        settings.final == "auto" and settings.early_stopping is not None
-    )
     training = fit(
         model,
         data.train,
         settings,
         optimizer=optimizer,
-        forward=_training_forward(forward, model, trial, data, config, screen),
+        forward=trains,
         share=shares_prefixes(model, forward),
         start=start,
         budget=memory.micro_batch_tokens,
@@ -141,15 +159,17 @@ def _fine_tune(
     with interruptible() as stop_asked:
         for step in training:
             done = step.step
-            memory = _record(step, memory, data, template, run, screen)
+            memory = _record(step, memory, data, run, screen)
             screen.progress("Training", done, steps, _in_words(step, memory))
             best = False
-            if done % evaluate_every == 0 and (done < steps or keeps_best):
+            if keeps_best if done == steps else done % evaluate_every == 0:
                 memory, best = _remember(memory, evaluation.brief(subject, done), done)
-            enough = _enough(memory, config)
-            stopping = stop_asked() if done < steps else 0
+            enough, stopping = _enough(memory, config), stop_asked()
             saving = done % save_every == 0 or done == steps or enough or stopping
             if saving or (best and keeps_best):
+                for path in (run.metrics, run.samples):
+                    if path.exists():
+                        flush(path)  # what the checkpoint takes for done must stand in them
                 checkpoint.save(
                     run.checkpoints,
                     optimizer,
@@ -168,7 +188,9 @@ def _fine_tune(
         done = _take_best(run, memory, optimizer, done, screen)
 
     # After: what was saved is loaded anew, and that is what gets measured.
-    save_final(run.final, model, adapted, template, origin | {"step": done})
+    with writing(str(run.final)):
+        save_final(run.final, model, adapted, template, origin | {"step": done})
+    screen.say(f"{run.final} holds the weights of step {done}.")
     del loaded, model, adapted, optimizer, subject
     gc.collect()
     saved = load_model(str(run.path), dtype=config.model.dtype)
@@ -176,6 +198,7 @@ def _fine_tune(
     subject = Subject(saved.model, template, forward)
     tuned = evaluation.whole(subject, done)
     write_json(run.evaluation, {"base": base, "tuned": tuned})
+    run.report.unlink(missing_ok=True)  # one of the unfinished run
     write_json(run.provenance, read_json(run.provenance) | finished(run, started))
     write_report(run)
     return run
@@ -224,7 +247,8 @@ def _trained_embeddings(
 
 def _unfinished(run: RunFolder) -> RunFolder:
     run.require()
-    if run.evaluation.is_file() and "tuned" in read_json(run.evaluation):
+    ended = run.provenance.exists() and "finished" in read_json(run.provenance)
+    if ended and run.report.exists():  # it is written last, but can be asked for at any time
         raise RunError(f"{run.path} has finished; there is nothing to go on with", fix="Start a new run.")
     return run
 
@@ -241,7 +265,7 @@ def _open_run(
     run.path.mkdir(parents=True, exist_ok=True)
     for path in (run.metrics, run.samples):
         path.unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
-    run.config.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "utf-8")
+    write_whole(run.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
     write_lines(run.ledger, data.ledger_lines())
     write_lines(run.examples, [ShownExample.of(e, template).as_row() for e in data.examples])
     write_json(run.provenance, origin)
@@ -267,13 +291,16 @@ def _forget_after(run: RunFolder, step: int) -> None:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a run must know of its past to go on: the best held-out loss and its step, evaluations since,
-    the micro-batch budget that it came to where memory ran out, and steps that were just skipped in a row."""
+    """What a run must know of its past to go on: the micro-batch budget that it has come to, the best
+    held-out loss of trained weights and its step, evaluations since, and steps just skipped in a row.
 
+    Which rows come next, the rate and the random numbers follow from the step.
+    """
+
+    micro_batch_tokens: int
     best: float | None = None
     best_step: int = 0
     waited: int = 0
-    micro_batch_tokens: int | None = None
     skipped: int = 0
 
 
@@ -284,15 +311,13 @@ def _enough(memory: Memory, config: RunConfig) -> bool:
 
 def _remember(memory: Memory, figures: dict[str, Any], step: int) -> tuple[Memory, bool]:
     """With the evaluation after ``step``; and whether it was the best so far."""
-    loss = figures.get("held_out_loss")
-    if loss is not None and (memory.best is None or loss < memory.best):
+    loss = figures.get("held_out_loss", math.nan)
+    if math.isfinite(loss) and (memory.best is None or loss < memory.best):
         return replace(memory, best=loss, best_step=step, waited=0), True
     return replace(memory, waited=memory.waited + 1), False
 
 
-def _record(
-    step: Step, memory: Memory, data: Prepared, template: ChatTemplate, run: RunFolder, screen: Screen
-) -> Memory:
+def _record(step: Step, memory: Memory, data: Prepared, run: RunFolder, screen: Screen) -> Memory:
     """Write down a step, and say what was unusual in it."""
     row = {"kind": "train", **asdict(step)}
     del row["rows"]
@@ -300,21 +325,18 @@ def _record(
         del row["skipped"]
     row |= {key: None for key in ("loss", "grad_norm") if not math.isfinite(row[key])}  # JSON has no nan
     if step.skipped:
-        named = [_excerpt(data, template, number) for number in step.rows]
-        row["rows"] = [{"row": number, "text": text} for number, text in zip(step.rows, named, strict=True)]
+        sources = [data.source(number) for number in step.rows]
+        row["rows"] = [asdict(source) for source in sources]
+        named = " ".join(map(str, sources[:NAMED])) + (" ..." if len(sources) > NAMED else "")
         screen.warn(
-            f"Step {step.step} was not taken: {step.skipped}. Its {len(named)} rows stand in {run.metrics}."
+            f"Step {step.step} was not taken: {step.skipped}. Its {len(sources)} rows: {named}"
+            f" (all of them in {run.metrics})."
         )
     append_line(run.metrics, row)
-    if step.micro_batch_tokens < (memory.micro_batch_tokens or math.inf) and memory.micro_batch_tokens:
+    if step.micro_batch_tokens < memory.micro_batch_tokens:
         screen.warn(f"Memory ran out: micro-batches have {step.micro_batch_tokens:,} tokens from here on.")
     skipped = memory.skipped + 1 if step.skipped else 0
     return replace(memory, micro_batch_tokens=step.micro_batch_tokens, skipped=skipped)
-
-
-def _excerpt(data: Prepared, template: ChatTemplate, row: int) -> str:
-    """Where a row of the token table begins: enough to find it in a file."""
-    return str(template.tokenizer.decode(data.train.document(row)[0][:64]))
 
 
 def _in_words(step: Step, memory: Memory) -> str:
@@ -327,14 +349,18 @@ def _in_words(step: Step, memory: Memory) -> str:
 
 def _take_best(run: RunFolder, memory: Memory, optimizer: MasterAdamW, done: int, screen: Screen) -> int:
     """Put the weights with the best held-out loss into the model; gives their step."""
+    if memory.best is None:
+        screen.warn("No evaluation gave a finite held-out loss: the last weights are taken.")
+        return done
     best = checkpoint.whole(run.checkpoints / checkpoint.name(memory.best_step))
     if best is None:
-        screen.warn("No evaluation was better than the base: final/ holds the last weights.")
+        screen.warn(
+            f"The best held-out loss, {memory.best:.3f}, was that of step {memory.best_step}, but its "
+            "checkpoint is damaged: the last weights are taken."
+        )
         return done
     checkpoint.restore(best, optimizer)
-    screen.say(
-        f"final/ holds the weights of step {best.step}, with the best held-out loss: {memory.best:.3f}."
-    )
+    screen.say(f"The best held-out loss, {memory.best:.3f}, was that of step {best.step}.")
     return best.step
 
 

@@ -17,7 +17,7 @@ from burnish.report.losses import losses
 from burnish.report.markup import Markup, element, joined
 from burnish.report.numbers import duration, plural
 from burnish.report.origin import command, configuration, ledger, provenance
-from burnish.run_folder import RunFolder
+from burnish.run_folder import RunFolder, write_whole
 
 # Nothing is loaded and no script runs, whatever should slip into the page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -32,7 +32,7 @@ def write_report(run: RunFolder) -> Path:
     config = run.config.read_text(encoding="utf-8", errors="replace") if run.config.is_file() else ""
     html = page(Measured.of(run), config, read_object(run.provenance))
     # A half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes "?".
-    run.report.write_bytes(html.encode("utf-8", "replace"))
+    write_whole(run.report, html.encode("utf-8", "replace"))
     return run.report
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from burnish.errors import RunError
+from burnish.run_folder import STAGED, flush, writing
 from burnish.train.optimizer import MasterAdamW
 
 TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
@@ -63,30 +62,27 @@ def save(
     """
     tensors = {name: tensor.contiguous() for name, tensor in optimizer.state().items()}
     final = folder / name(step)
-    staged = folder / f".writing-{final.name}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-        _require_space(folder, tensors)
-        staged.mkdir()
-        save_file(tensors, staged / TENSORS)
-        _write_json(staged / STATE, {"step": step, "memory": memory})
-        _write_json(staged / MANIFEST, {name: sha256(staged / name) for name in (TENSORS, STATE)})
-        for path in (staged / TENSORS, staged / STATE, staged / MANIFEST, staged):
-            flush(path)
-        _remove(final)  # damaged, or the run would have gone on from it
-        staged.rename(final)
-        flush(folder)
-        for old in _by_step(folder)[:-keep]:
-            if _step_of(old) != spare:
-                _remove(old)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(staged, ignore_errors=True)
-        raise RunError(
-            f"the checkpoint of step {step} cannot be written to {folder}: {error}",
-            why="Without it the work since the last checkpoint could be lost. The earlier ones are whole.",
-            fix="Free some disk space, then go on with --resume.",
-        ) from error
+    staged = folder / f"{STAGED}{final.name}"
+    with writing(f"{folder}: the checkpoint of step {step}"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            flush(folder.parent)
+            _clear(folder)
+            _require_space(folder, tensors)
+            staged.mkdir()
+            save_file(tensors, staged / TENSORS)
+            _write_json(staged / STATE, {"step": step, "memory": memory})
+            _write_json(staged / MANIFEST, {name: sha256(staged / name) for name in (TENSORS, STATE)})
+            for path in (staged / TENSORS, staged / STATE, staged / MANIFEST, staged):
+                flush(path)
+            remove(final)  # damaged, or the run would have gone on from it
+            staged.rename(final)
+            flush(folder)
+            for old in _by_step(folder)[:-keep]:
+                if _step_of(old) != spare:
+                    remove(old)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     return final
 
 
@@ -114,6 +110,8 @@ def whole(path: Path) -> Checkpoint | None:
             return None
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
         return Checkpoint(path, state["step"], state["memory"])
+    except PermissionError as error:
+        raise RunError(f"{path} may not be read: {error}", fix="Go on as the user who began.") from error
     except (OSError, ValueError, TypeError):
         return None
 
@@ -139,7 +137,7 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Under another name first: killed on the way, it is no damaged checkpoint."""
     if path.exists():
         going = path.with_name(f".removing-{path.name}")
@@ -162,12 +160,3 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush(path: Path) -> None:
-    """fsync a file, or a folder's list of names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

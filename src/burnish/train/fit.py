@@ -87,7 +87,7 @@ def fit(
         torch.manual_seed(settings.seed * 1_000_003 + step)
         loss, budget = _gradients(model, table, rows, budget, share, optimizer, forward)
         if not proven and math.isfinite(loss):
-            _require_gradients(optimizer)
+            _require_gradients(model, optimizer)
             proven = True
         norm = optimizer.clip(settings.max_grad_norm) if math.isfinite(loss) else math.nan
         rate = learning_rate(step, steps, settings.learning_rate, warmup, settings.decay, settings.decay_to)
@@ -110,11 +110,13 @@ def fit(
             skipped=fault,
             rows=tuple(rows),
         )
+        # Not back to a checkpoint and on without these rows: each skipped step has left the weights as they
+        # were, so there is nothing to undo, and what fails over and over is the rate or the data.
         if skipped >= settings.max_skipped:
             raise TrainingError(
                 f"{skipped} steps in a row were skipped, up to step {step + 1}: {fault}",
                 why="The same would happen to the next ones. No skipped step changed a weight.",
-                fix="Lower train.learning_rate, or look for broken rows: metrics.jsonl names them.",
+                fix="Start anew with a lower train.learning_rate, or without the rows in metrics.jsonl.",
             )
 
 
@@ -130,8 +132,8 @@ def _gradients(
     """Leave the gradients of one optimizer step with the optimizer. Gives the loss, nats a trained token, and
     the budget with which it went."""
     model.train()
-    random_state = torch.get_rng_state()
     while True:
+        torch.manual_seed(torch.initial_seed())  # on every device, so a step done again draws the same
         batches = micro_batches(table, rows, budget, share=share)
         count = sum(float(batch.target_weights.sum()) for batch in batches)
         try:
@@ -147,7 +149,6 @@ def _gradients(
                     fix="Shorten rows with tokens.max_length, or train an adapter instead of all weights.",
                 ) from error
         budget //= 2
-        torch.set_rng_state(random_state)
 
 
 def _backward(
@@ -171,7 +172,7 @@ def _not_finite(loss: float, norm: float) -> str:
     return "" if math.isfinite(norm) else f"the gradient's norm was {norm}"
 
 
-def _require_gradients(optimizer: MasterAdamW) -> None:
+def _require_gradients(model: PreTrainedModel, optimizer: MasterAdamW) -> None:
     missing = optimizer.without_gradient()
     if missing:
         raise TrainingError(
@@ -179,6 +180,9 @@ def _require_gradients(optimizer: MasterAdamW) -> None:
             why="They would stay as they are while the run reports them as trained.",
             fix="Leave them out of adapter.targets, or check that the model uses them.",
         )
+    # The optimizer has taken the gradients of what it trains; one that is left is of something frozen.
+    stray = [name for name, weight in model.named_parameters() if weight.grad is not None]
+    assert not stray, f"not to be trained, but with a gradient: {', '.join(stray[:5])}"
 
 
 @torch.no_grad()
