@@ -52,7 +52,7 @@ def saved_twice(folder: Path) -> None:
     for path in folder.iterdir():
         shutil.rmtree(path)
     for step in (3, 4):
-        checkpoint.save(folder, stepped(), step, {}, keep=2)
+        checkpoint.save(folder, stepped().state(), step, {}, keep=2)
 
 
 def calls_of_the_third_save(folder: Path) -> int:
@@ -60,7 +60,7 @@ def calls_of_the_third_save(folder: Path) -> int:
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         before_each_call(seen.append, patch)
-        checkpoint.save(folder, stepped(), 5, {}, keep=2)
+        checkpoint.save(folder, stepped().state(), 5, {}, keep=2)
     assert {path.name for path in folder.iterdir()} == {"step-000004", "step-000005"}
     return len(seen)
 
@@ -78,7 +78,7 @@ def test_a_disk_that_fails_at_any_call_costs_nothing_but_that_checkpoint(tmp_pat
         with pytest.MonkeyPatch.context() as patch:
             before_each_call(fail, patch)
             with pytest.raises(RunError, match="checkpoint of step 5 cannot be written") as error:
-                checkpoint.save(tmp_path, stepped(), 5, {}, keep=2)
+                checkpoint.save(tmp_path, stepped().state(), 5, {}, keep=2)
         assert "No space left" in error.value.what
         found = checkpoint.find(tmp_path)
         assert found.checkpoint is not None and not found.damaged
@@ -97,27 +97,27 @@ def test_a_kill_before_any_call_leaves_whole_checkpoints(tmp_path: Path) -> None
 
         def child(kill: Callable[[int], None] = kill, optimizer: MasterAdamW = optimizer) -> None:
             before_each_call(kill, pytest.MonkeyPatch())
-            checkpoint.save(tmp_path, optimizer, 5, {}, keep=2)
+            checkpoint.save(tmp_path, optimizer.state(), 5, {}, keep=2)
 
         assert in_child(child) == -signal.SIGKILL
         found = checkpoint.find(tmp_path)
         assert found.checkpoint is not None and not found.damaged
         assert found.checkpoint.step in (4, 5)
-        checkpoint.save(tmp_path, stepped(), 6, {}, keep=2)
+        checkpoint.save(tmp_path, stepped().state(), 6, {}, keep=2)
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {checkpoint.name(found.checkpoint.step), "step-000006"}
 
 
 def test_files_cut_off_by_the_system_itself_are_an_error(tmp_path: Path) -> None:
     """A limit on the size of files makes real writes fail half way."""
-    checkpoint.save(tmp_path, stepped(), 3, {}, keep=2)
+    checkpoint.save(tmp_path, stepped().state(), 3, {}, keep=2)
     optimizer = stepped()
 
     def child() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
         with pytest.raises(RunError, match="cannot be written"):
-            checkpoint.save(tmp_path, optimizer, 4, {}, keep=2)
+            checkpoint.save(tmp_path, optimizer.state(), 4, {}, keep=2)
 
     assert in_child(child) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["step-000003"]
@@ -129,14 +129,14 @@ def test_too_little_space_is_seen_before_anything_is_written(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 1000))
     with pytest.raises(RunError, match="it takes 17 MB, and 0 MB are free"):
-        checkpoint.save(tmp_path, stepped(), 3, {}, keep=2)
+        checkpoint.save(tmp_path, stepped().state(), 3, {}, keep=2)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", [checkpoint.TENSORS, checkpoint.STATE, checkpoint.MANIFEST])
 def test_a_byte_changed_anywhere_is_found_or_changes_nothing(tmp_path: Path, name: str) -> None:
-    checkpoint.save(tmp_path, stepped(), 3, {}, keep=2)
-    file = checkpoint.save(tmp_path, stepped(), 4, {"best": 1.5}, keep=2) / name
+    checkpoint.save(tmp_path, stepped().state(), 3, {}, keep=2)
+    file = checkpoint.save(tmp_path, stepped().state(), 4, {"best": 1.5}, keep=2) / name
     content = file.read_bytes()
     unchanged = checkpoint.whole(file.parent)
     noticed = 0
@@ -150,7 +150,7 @@ def test_a_byte_changed_anywhere_is_found_or_changes_nothing(tmp_path: Path, nam
 
 def test_the_best_checkpoint_outlives_newer_ones(tmp_path: Path) -> None:
     for step in range(1, 6):
-        checkpoint.save(tmp_path, stepped(), step, {}, keep=2, spare=2)
+        checkpoint.save(tmp_path, stepped().state(), step, {}, keep=2, spare=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000002", "step-000004", "step-000005"]
 
 

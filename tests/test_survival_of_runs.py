@@ -8,6 +8,8 @@ import math
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from burnish import load_config, sft
 from burnish.cli.main import main
 from burnish.errors import ConfigError, Interrupted, RunError
 from burnish.recipes.interrupt import Stopped, interruptible, resumable
-from burnish.recipes.sft import Memory, _record, _remember
+from burnish.recipes.journal import Journal
+from burnish.recipes.memory import Memory
+from burnish.recipes.sft import _record
 from burnish.report import write_report
 from burnish.run_folder import (
     LOCK,
@@ -292,11 +296,11 @@ def test_less_memory_than_thought_is_told_at_once_the_first_step_too(tmp_path: P
     run, screen = RunFolder(tmp_path), Listening()
     step = Step(1, 0.1, 2.0, 1e-3, 1.0, 99, 9, 0.1, 512, "", (0,))
     data: Any = None  # is asked only for the rows of a step that was not taken
-    memory = _record(step, Memory(micro_batch_tokens=1024), data, run, screen)
+    memory = _record(step, Memory(micro_batch_tokens=1024), data, Journal(run), screen)
     assert screen.said == ["Memory ran out: micro-batches have 512 tokens from here on."]
     assert [row["micro_batch_tokens"] for row in read_lines(run.metrics)] == [512]
     assert memory.micro_batch_tokens == 512
-    _record(step, memory, data, run, screen)
+    _record(step, memory, data, Journal(run), screen)
     assert len(screen.said) == 1
 
 
@@ -307,7 +311,7 @@ def test_the_best_loss_is_that_of_trained_weights_and_a_number() -> None:
     memory = Memory(micro_batch_tokens=1)
     better = []
     for step, loss in enumerate((math.nan, 2.2, 2.1, math.nan, 2.1, 2.0), 1):
-        memory, best = _remember(memory, {"held_out_loss": loss}, step)
+        memory, best = memory.evaluated({"held_out_loss": loss}, step)
         better.append(best)
     assert better == [False, True, True, False, False, True]
     assert (memory.best, memory.best_step, memory.waited) == (2.0, 6, 0)
@@ -395,13 +399,18 @@ def test_the_commands_about_runs_work(
     small_data(Path("rows.jsonl"))
     page = ROOT / "docs" / "runs.md"
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    assert [shlex.split(line)[:2] for line in lines] == [["burnish", "train"]] * 2
-    for line in lines:
-        monkeypatch.setattr("sys.argv", shlex.split(line))
+    began, resumed, on_two, watched = (shlex.split(line) for line in lines)
+    for words in (began, resumed, watched):
+        monkeypatch.setattr("sys.argv", words)
         main_ends(capsys)
-        run = RunFolder(Path("runs/long"))
+        run = RunFolder(Path("runs/watched" if words is watched else "runs/long"))
         assert run.report.exists()
         run.report.unlink()  # so that there is something to go on with
+    assert on_two[0] == "torchrun"
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *on_two[1:]], check=True, capture_output=True
+    )
+    assert RunFolder(Path("runs/two")).report.exists()
 
 
 def main_ends(capsys: pytest.CaptureFixture[str]) -> None:

@@ -321,12 +321,12 @@ def stepped() -> MasterAdamW:
 
 def test_a_checkpoint_gives_back_exactly_what_was_saved(tmp_path: Path) -> None:
     optimizer, memory = stepped(), {"best": 0.1 + 0.2, "waited": 3}
-    path = checkpoint.save(tmp_path / "checkpoints", optimizer, 40, memory, keep=2)
+    path = checkpoint.save(tmp_path / "checkpoints", optimizer.state(), 40, memory, keep=2)
     found = checkpoint.find(tmp_path / "checkpoints").checkpoint
     assert found == checkpoint.Checkpoint(path, 40, memory)
     model = nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3))
     again = optimizer_of(model)
-    checkpoint.restore(found, again)
+    again.load(checkpoint.tensors_of(found))
     state, expected = again.state(), optimizer.state()
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[key], expected[key]) for key in expected)
@@ -336,7 +336,7 @@ def test_a_checkpoint_gives_back_exactly_what_was_saved(tmp_path: Path) -> None:
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     optimizer = stepped()
     for step in (9, 10, 11, 100):
-        checkpoint.save(tmp_path, optimizer, step, {}, keep=2)
+        checkpoint.save(tmp_path, optimizer.state(), step, {}, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000011", "step-000100"]
     found = checkpoint.find(tmp_path).checkpoint
     assert found is not None
@@ -346,15 +346,15 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 def test_the_millionth_step_is_newer_than_the_one_before(tmp_path: Path) -> None:
     optimizer = stepped()
     for step in (999_999, 1_000_000):
-        checkpoint.save(tmp_path, optimizer, step, {}, keep=1)
+        checkpoint.save(tmp_path, optimizer.state(), step, {}, keep=1)
     found = checkpoint.find(tmp_path).checkpoint
     assert found is not None
     assert found.step == 1_000_000
 
 
 def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, stepped(), 3, {"best": 1.0}, keep=2)
-    checkpoint.save(tmp_path, stepped(), 3, {"best": 2.0}, keep=2)
+    checkpoint.save(tmp_path, stepped().state(), 3, {"best": 1.0}, keep=2)
+    checkpoint.save(tmp_path, stepped().state(), 3, {"best": 2.0}, keep=2)
     found = checkpoint.find(tmp_path).checkpoint
     assert found is not None
     assert found.memory == {"best": 2.0}
@@ -365,14 +365,14 @@ def test_where_nothing_was_saved_there_is_nothing(tmp_path: Path) -> None:
 
 
 def test_a_folder_left_half_written_is_passed_over(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, stepped(), 3, {}, keep=2)
+    checkpoint.save(tmp_path, stepped().state(), 3, {}, keep=2)
     staged = tmp_path / ".writing-step-000004"
     staged.mkdir()
     (staged / checkpoint.TENSORS).write_bytes(b"half")
     found = checkpoint.find(tmp_path).checkpoint
     assert found is not None
     assert found.step == 3
-    checkpoint.save(tmp_path, stepped(), 4, {}, keep=2)
+    checkpoint.save(tmp_path, stepped().state(), 4, {}, keep=2)
     assert not staged.exists()
 
 
@@ -395,8 +395,8 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_damage_is_found_and_the_checkpoint_before_is_used(tmp_path: Path, damage: object) -> None:
-    checkpoint.save(tmp_path, stepped(), 3, {}, keep=2)
-    newest = checkpoint.save(tmp_path, stepped(), 4, {}, keep=2)
+    checkpoint.save(tmp_path, stepped().state(), 3, {}, keep=2)
+    newest = checkpoint.save(tmp_path, stepped().state(), 4, {}, keep=2)
     assert callable(damage)
     damage(newest)
     found = checkpoint.find(tmp_path)
@@ -408,7 +408,7 @@ def test_damage_is_found_and_the_checkpoint_before_is_used(tmp_path: Path, damag
 
 
 def test_a_checkpoint_is_safetensors_and_json_only(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, stepped(), 3, {"best": None}, keep=2)
+    path = checkpoint.save(tmp_path, stepped().state(), 3, {"best": None}, keep=2)
     assert sorted(file.name for file in path.iterdir()) == sorted(
         [checkpoint.MANIFEST, checkpoint.STATE, checkpoint.TENSORS]
     )
@@ -444,7 +444,7 @@ def test_a_run_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, kind: str, 
     began = optimizer_of(model)
     for step in run_on(model, began, 0):
         if step.step == cut:
-            checkpoint.save(tmp_path, began, cut, {}, keep=1)
+            checkpoint.save(tmp_path, began.state(), cut, {}, keep=1)
             break
     found = checkpoint.find(tmp_path).checkpoint
     assert found is not None
@@ -452,7 +452,7 @@ def test_a_run_cut_and_resumed_ends_in_the_same_bits(tmp_path: Path, kind: str, 
 
     resumed = model_to_train(kind, seed=2)
     goes_on = optimizer_of(resumed)
-    checkpoint.restore(found, goes_on)
+    goes_on.load(checkpoint.tensors_of(found))
     rest = list(run_on(resumed, goes_on, found.step))
     assert [(s.step, s.loss, s.grad_norm, s.learning_rate) for s in rest] == [
         (s.step, s.loss, s.grad_norm, s.learning_rate) for s in never_stopped[cut:]

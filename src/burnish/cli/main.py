@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from burnish.cli import chat, check, generate, pretrain, quickstart, report, show, train
+from burnish.cli.rank import rank
 from burnish.errors import BurnishError, Interrupted
 
 app = typer.Typer(
@@ -51,11 +52,15 @@ def main() -> None:
         _explain(error)
         sys.exit(1)
     except Interrupted as stop:
-        sys.stderr.write(f"\n{stop}\n")
+        if rank() == 0:
+            sys.stderr.write(f"\n{stop}\n")
         sys.exit(128 + stop.signal)
 
 
 def _explain(error: BurnishError) -> None:
+    if rank() > 0:  # mostly what the first one explains too
+        sys.stderr.write(f"rank {rank()}: {error.what}\n")
+        return
     sys.stderr.write(f"error: {error.what}\n")
     if error.why:
         sys.stderr.write(f"  why: {error.why}\n")

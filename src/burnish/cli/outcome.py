@@ -24,16 +24,19 @@ def show_outcome(run: RunFolder, console: Console) -> None:
     """Base and tuned side by side: their answers, then their figures; then where to go on."""
     figures = read_json(run.evaluation)
     console.print()
-    console.print(_answers(run))
+    if answers := _answers(run):
+        console.print(answers)
     console.print(_figures(figures["base"], figures["tuned"]))
     seconds = read_json(run.provenance)["seconds"]
     console.print(f"\nDone in {seconds:.0f} s. Look:  {run.report}", markup=False, soft_wrap=True)
     console.print(f"Talk to it:  burnish chat {run.path}", markup=False, soft_wrap=True)
 
 
-def _answers(run: RunFolder) -> Table:
+def _answers(run: RunFolder) -> Table | None:
     samples = list(read_lines(run.samples))
     last = max((row["step"] for row in samples), default=0)
+    if not samples:
+        return None
     base = {row["index"]: row for row in samples if row["step"] == 0}
     tuned = {row["index"]: row for row in samples if row["step"] == last}
     table = Table(title="The same held-out prompts, before and after", show_lines=True, expand=False)

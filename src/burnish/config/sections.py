@@ -139,6 +139,8 @@ class RunConfig(Section):
     adapter: AdapterConfig = AdapterConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    track: tuple[Literal["trackio", "wandb", "tensorboard"], ...] = ()
+    """Experiment trackers that are shown the metrics; metrics.jsonl is always written."""
     out: str | None = None
     """The run folder to write; it must not hold another run."""
 

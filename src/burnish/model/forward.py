@@ -43,11 +43,11 @@ Forward = Callable[[PreTrainedModel, FlatInput], Features]
 
 def flat(model: PreTrainedModel, batch: FlatInput) -> Features:
     """The batch as one row of T tokens. The head is left to the loss, which takes it in chunks."""
-    head = head_of(model)
-    if head is None:
-        raise NotImplementedError("its head is no plain linear layer")
     with _head_left_out(model) as states:
         _flat_output(model, batch)
+    head = head_of(model)  # only now: of a model that is split over ranks it is whole since it ran
+    if head is None:
+        raise NotImplementedError("its head is no plain linear layer")
     return head.reading(states[0].flatten(0, -2))
 
 
@@ -99,11 +99,13 @@ def shares_prefixes(model: PreTrainedModel, forward: Forward) -> bool:
 def _head_left_out(model: PreTrainedModel) -> Iterator[list[Tensor]]:
     """Within the block the model's head hands its input to the list and computes nothing."""
     head = model.get_output_embeddings()
+    if head is None:
+        raise NotImplementedError("it has no head")
     states: list[Tensor] = []
 
     def keep(hidden: Tensor) -> Tensor:
         states.append(hidden)
-        return hidden[..., :1]
+        return hidden[..., :1].clone()  # of a view a model that is split over ranks would warn
 
     head.forward = keep  # found before the method of the class
     try:

@@ -47,12 +47,18 @@ class LoadedModel:
 
 
 def load_model(
-    name: str, *, revision: str | None = None, dtype: Dtype = "auto", base: bool = False
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: Dtype = "auto",
+    base: bool = False,
+    device: str | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
 
     An adapter is put on its base, ready to answer; ``base``: the base alone, with the adapter's
-    tokenizer and template. Raises ``ModelError`` for what is missing, unsafe (pickles) or no model.
+    tokenizer and template. ``device``: where to; unset: to the GPU where there is one. Raises
+    ``ModelError`` for what is missing, unsafe (pickles) or no model.
     """
     _quiet()
     place = locate(name)
@@ -61,10 +67,12 @@ def load_model(
     if is_adapter(place):
         model = _load_adapted(folder, card, tokenizer, dtype, base)
     elif base and card:
-        model = load_model(card["base"]["name"], revision=card["base"]["revision"], dtype=dtype).model
+        model = load_model(
+            card["base"]["name"], revision=card["base"]["revision"], dtype=dtype, device="cpu"
+        ).model
     else:
         model = _load_plain(place, revision, dtype)
-    model = model.to("cuda") if torch.cuda.is_available() else model
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model, tokenizer, place, card.get("typed_tokens", "text"))
 
 
@@ -179,7 +187,7 @@ def _load_adapted(
     """The adapter's base with the adapter's layers in it, or (``base``) without them."""
     config = read_json(folder / ADAPTER)
     origin = card["base"] if card else {"name": config["base_model_name_or_path"], "revision": None}
-    model = load_model(origin["name"], revision=origin["revision"], dtype=dtype).model
+    model = load_model(origin["name"], revision=origin["revision"], dtype=dtype, device="cpu").model
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return model if base else PeftModel.from_pretrained(model, str(folder)).get_base_model()

@@ -54,11 +54,11 @@ def _is_plain(module: Linear) -> bool:
 
 def _forward_of(module: Linear) -> Any:
     (name,) = module.active_adapters
-    weight, scale = module.base_layer.weight, module.scaling[name]
-    down, up = module.lora_A[name].weight, module.lora_B[name].weight
+    base, down, up, scale = module.base_layer, module.lora_A[name], module.lora_B[name], module.scaling[name]
 
     def forward(x: Tensor) -> Tensor:
-        return _FusedLora.apply(x, weight, down, up, scale)  # type: ignore[no-any-return, no-untyped-call]
+        # The weights are read here, since those of a model that is split over ranks are whole only now.
+        return _FusedLora.apply(x, base.weight, down.weight, up.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
 
     return forward
 

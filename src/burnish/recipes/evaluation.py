@@ -13,11 +13,12 @@ from burnish.config import RunConfig
 from burnish.data import Conversation
 from burnish.generate import Answer, Sampling, answer_all
 from burnish.model.forward import Forward
+from burnish.recipes.journal import Journal
 from burnish.recipes.prepare import Prepared
 from burnish.recipes.screen import Screen
-from burnish.run_folder import RunFolder, append_line, read_lines, write_lines
 from burnish.template import ChatTemplate
 from burnish.train.fit import mean_loss
+from burnish.train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class Evaluation:
 
     config: RunConfig
     data: Prepared
-    run: RunFolder
+    journal: Journal
     screen: Screen
     measure: Measure
     judge: Judge
+    ranks: Ranks = Ranks()
 
     def whole(self, subject: Subject, step: int) -> dict[str, Any]:
         """All figures, before the first step (0) or after the last."""
@@ -54,17 +56,15 @@ class Evaluation:
     def brief(self, subject: Subject, step: int) -> dict[str, Any]:
         """Held-out loss and sample answers after ``step`` steps. An earlier evaluation at that step, of
         an end that was cut short, is replaced."""
-        for path in (self.run.metrics, self.run.samples):
-            rows = list(read_lines(path))
-            write_lines(path, [row for row in rows if row["step"] != step or row.get("kind") == "train"])
+        self.journal.forget_evaluation(step)
         return self._held_out_loss(subject, step) | self._samples(subject, step)
 
     def _held_out_loss(self, subject: Subject, step: int) -> dict[str, Any]:
         if not len(self.data.held_out):
             return {}
         budget = self.config.train.micro_batch_tokens
-        loss = mean_loss(subject.model, self.data.held_out, subject.forward, budget)
-        append_line(self.run.metrics, {"kind": "held_out", "step": step, "loss": loss})
+        loss = mean_loss(subject.model, self.data.held_out, subject.forward, budget, self.ranks)
+        self.journal.metric({"kind": "held_out", "step": step, "loss": loss})
         self.screen.say(f"{f'After step {step}' if step else 'Before training'}: held-out loss {loss:.3f}")
         return {"held_out_loss": loss}
 
@@ -75,7 +75,7 @@ class Evaluation:
         sampling = Sampling(max_new_tokens=self.config.evaluate.max_new_tokens)
         answers = answer_all(subject.model, subject.template, [p.asked for p in prompts], sampling)
         for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            append_line(self.run.samples, self._sample(prompt, answer, index, step))
+            self.journal.sample(self._sample(prompt, answer, index, step))
         question = shorten(prompts[0].asked.messages[-1].content, 60)
         self.screen.say(f"  {question}  ->  {shorten(answers[0].text, 90)}")
         return {

@@ -67,7 +67,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
                 why="The result would be that of neither.",
                 fix="Choose another --out, or remove the folder.",
             )
-        checkpoint.restore(found, optimizer)
+        optimizer.load(checkpoint.tensors_of(found))
     steps, every = total_steps(table, settings), settings.checkpoint_every or 100
     start = found.step if found else 0
     checkpoints = out / "checkpoints"
@@ -77,7 +77,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
             screen.progress("Pretraining", step.step, steps, detail)
             stopping = stop_asked() if step.step < steps else 0
             if step.step % every == 0 or step.step == steps or stopping:
-                checkpoint.save(checkpoints, optimizer, step.step, began, settings.keep_checkpoints)
+                checkpoint.save(checkpoints, optimizer.state(), step.step, began, settings.keep_checkpoints)
             if stopping:
                 raise Stopped(stopping)
 

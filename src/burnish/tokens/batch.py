@@ -99,11 +99,21 @@ def flatten(documents: Sequence[Document], *, share: bool = False) -> Batch:
     )
 
 
-def micro_batches(table: TokenTable, rows: Sequence[int], budget: int, *, share: bool = False) -> list[Batch]:
-    """Split one optimizer step's rows into flat batches of at most ``budget`` tokens, about equal in size.
+def micro_batches(
+    table: TokenTable,
+    rows: Sequence[int],
+    budget: int,
+    *,
+    share: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+) -> list[Batch]:
+    """Split one optimizer step's rows into flat batches of at most ``budget`` tokens, about equal in size;
+    and give those that are this ``rank``'s of ``ranks``, as many as each other has.
 
     With ``share``, rows that begin alike go together, and what they share counts once. A row longer than the
-    budget stands alone. Which rows make a step never depends on the budget.
+    budget stands alone. Which rows make a step never depends on the budget, nor on the ranks. Where there are
+    too few rows for all ranks, a batch is a single token that counts for nothing.
     """
     documents = [table.document(row) for row in sorted(rows, key=lambda row: (-table.length(row), row))]
     units = (
@@ -111,15 +121,20 @@ def micro_batches(table: TokenTable, rows: Sequence[int], budget: int, *, share:
     )
     units.sort(key=lambda unit: -unit[0])
     alone = [members for cost, members in units if cost > budget]
-    groups = alone + _balanced([unit for unit in units if unit[0] <= budget], budget)
-    return [flatten([documents[n] for n in group], share=share) for group in groups]
+    groups = alone + _balanced([unit for unit in units if unit[0] <= budget], budget, len(alone), ranks)
+    nothing = (documents[0][0][:1], np.zeros(1, np.float32))
+    return [flatten([documents[n] for n in group] or [nothing], share=share) for group in groups[rank::ranks]]
 
 
-def _balanced(units: Sequence[tuple[int, list[int]]], budget: int) -> list[list[int]]:
+def _balanced(
+    units: Sequence[tuple[int, list[int]]], budget: int, others: int, ranks: int
+) -> list[list[int]]:
     """The members of units (tokens, members), largest first, in as few groups of at most ``budget`` tokens as
-    this simple way finds: each unit goes to the emptiest group."""
+    this simple way finds: each unit goes to the emptiest group. With ``others`` there are as many groups as
+    can be dealt to ``ranks``."""
     count = -(-sum(cost for cost, _ in units) // budget)
     while True:
+        count += -(others + count) % ranks
         groups: list[list[int]] = [[] for _ in range(count)]
         sizes = [0] * count
         for cost, members in units:

@@ -50,13 +50,17 @@ class TokenTable:
         part = slice(self.offsets[row], self.offsets[row + 1])
         return self.ids[part], self.weights[part]
 
+    def weight(self, row: int) -> float:
+        """How much a row counts in the loss: a first token is never predicted."""
+        return float(self.document(row)[1][1:].sum())
+
     @property
     def tokens(self) -> int:
         return len(self.ids)
 
     @property
     def trained_tokens(self) -> int:
-        """Tokens with a weight that something stands before: a first token is never predicted."""
+        """Tokens with a weight that something stands before."""
         firsts = self.offsets[:-1][np.diff(self.offsets) > 0]
         return int(np.count_nonzero(self.weights) - np.count_nonzero(self.weights[firsts]))
 

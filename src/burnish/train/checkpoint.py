@@ -11,17 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from burnish.errors import RunError
 from burnish.run_folder import STAGED, flush, writing
-from burnish.train.optimizer import MasterAdamW
 
 TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 SPARE = 16 * 2**20
@@ -47,7 +47,7 @@ class Found:
 
 def save(
     folder: Path,
-    optimizer: MasterAdamW,
+    tensors: Mapping[str, Tensor],
     step: int,
     memory: Mapping[str, Any],
     keep: int,
@@ -57,10 +57,11 @@ def save(
     """Write the checkpoint of ``step`` into ``folder`` and remove all but the newest ``keep`` and that of the
     step ``spare``.
 
-    ``memory`` is JSON: what the run needs to go on besides weights (the best held-out loss, say). Raises
-    ``RunError`` where the disk is full, beforehand or while writing; the earlier checkpoints stay whole.
+    ``tensors``: the optimizer's state. ``memory`` is JSON: what the run needs to go on besides weights (the
+    best held-out loss, say). Raises ``RunError`` where the disk is full, beforehand or while writing; the
+    earlier checkpoints stay whole.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in optimizer.state().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     final = folder / name(step)
     staged = folder / f"{STAGED}{final.name}"
     with writing(f"{folder}: the checkpoint of step {step}"):
@@ -120,8 +121,19 @@ def name(step: int) -> str:
     return f"step-{step:06d}"
 
 
-def restore(checkpoint: Checkpoint, optimizer: MasterAdamW) -> None:
-    optimizer.load(load_file(checkpoint.path / TENSORS))
+def tensors_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The optimizer's state as it was saved."""
+    tensors: dict[str, Tensor] = load_file(checkpoint.path / TENSORS)
+    return tensors
+
+
+def weights_of(checkpoint: Checkpoint) -> Iterator[tuple[str, Tensor]]:
+    """Name and fp32 master of each trained weight."""
+    with safe_open(checkpoint.path / TENSORS, framework="pt") as file:
+        for key in file.keys():  # noqa: SIM118 - it is no dict
+            kind, _, weight = key.partition("/")
+            if kind == "master":
+                yield weight, file.get_tensor(key)
 
 
 def _require_space(folder: Path, tensors: Mapping[str, Tensor]) -> None:

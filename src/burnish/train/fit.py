@@ -21,6 +21,7 @@ from burnish.model.forward import Forward
 from burnish.tokens import Batch, Order, TokenTable, micro_batches
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
+from burnish.train.ranks import Ranks
 from burnish.train.schedule import learning_rate
 
 
@@ -63,6 +64,7 @@ def fit(
     start: int = 0,
     budget: int | None = None,
     skipped: int = 0,
+    ranks: Ranks = Ranks(),
 ) -> Iterator[Step]:
     """Train from step ``start`` to the end, yielding after each optimizer step.
 
@@ -72,8 +74,9 @@ def fit(
 
     ``share``: what a step's rows begin with alike stands once (where ``shares_prefixes`` says that it may).
     ``budget``, ``skipped``: for a run that goes on, the budget it had come to and how many steps in a row it
-    had just skipped. Raises ``TrainingError`` after too many skipped steps, where the smallest budget is too
-    large, or when a trained weight gets no gradient in the first step.
+    had just skipped. ``ranks``: over which the model is split; each takes its share of a step's
+    micro-batches and yields the same. Raises ``TrainingError`` after too many skipped steps, where the
+    smallest budget is too large, or when a trained weight gets no gradient in the first step.
     """
     assert settings.learning_rate is not None, "load_config fills it in"
     order = Order(len(table), settings.batch_size, settings.seed)
@@ -84,8 +87,8 @@ def fit(
     for step in range(start, steps):
         began = time.perf_counter()
         rows = order.step(step)
-        torch.manual_seed(settings.seed * 1_000_003 + step)
-        loss, budget = _gradients(model, table, rows, budget, share, optimizer, forward)
+        torch.manual_seed(settings.seed * 1_000_003 + step + (ranks.rank << 40))
+        loss, budget = _gradients(model, table, rows, budget, share, optimizer, forward, ranks)
         if not proven and math.isfinite(loss):
             _require_gradients(model, optimizer)
             proven = True
@@ -128,20 +131,28 @@ def _gradients(
     share: bool,
     optimizer: MasterAdamW,
     forward: Forward,
+    ranks: Ranks,
 ) -> tuple[float, int]:
     """Leave the gradients of one optimizer step with the optimizer. Gives the loss, nats a trained token, and
     the budget with which it went."""
     model.train()
+    count = sum(table.weight(row) for row in rows)
     while True:
         torch.manual_seed(torch.initial_seed())  # on every device, so a step done again draws the same
-        batches = micro_batches(table, rows, budget, share=share)
-        count = sum(float(batch.target_weights.sum()) for batch in batches)
+        batches = micro_batches(table, rows, budget, share=share, rank=ranks.rank, ranks=ranks.count)
         try:
-            return sum(_backward(model, batch, count, optimizer, forward) for batch in batches), budget
+            loss = sum(_backward(model, batch, count, optimizer, forward) for batch in batches)
+            return ranks.sum(loss), budget
         except (RuntimeError, MemoryError) as error:
             optimizer.drop()
             if not _out_of_memory(error):
                 raise
+            if ranks.count > 1:
+                raise TrainingError(
+                    f"memory ran out on rank {ranks.rank} with micro-batches of {budget} tokens",
+                    why="The other ranks are in the middle of the step, so it cannot be done again.",
+                    fix="Start anew with a lower train.micro_batch_tokens, or with more ranks.",
+                ) from error
             if len(batches) == len(rows):
                 raise TrainingError(
                     f"memory ran out with micro-batches of {budget} tokens, each a single row",
@@ -186,13 +197,15 @@ def _require_gradients(model: PreTrainedModel, optimizer: MasterAdamW) -> None:
 
 
 @torch.no_grad()
-def mean_loss(model: PreTrainedModel, table: TokenTable, forward: Forward, budget: int) -> float:
+def mean_loss(
+    model: PreTrainedModel, table: TokenTable, forward: Forward, budget: int, ranks: Ranks = Ranks()
+) -> float:
     """The loss over a whole table, in nats a trained token."""
     model.eval()
     device = next(model.parameters()).device
-    loss_sum = count = 0.0
-    for batch in micro_batches(table, range(len(table)), budget):
+    rows = range(len(table))
+    loss_sum = 0.0
+    for batch in micro_batches(table, rows, budget, rank=ranks.rank, ranks=ranks.count):
         moved = batch.to(device)
         loss_sum += next_token_loss(forward(model, moved), moved).item()
-        count += float(batch.target_weights.sum())
-    return loss_sum / count
+    return ranks.sum(loss_sum) / sum(table.weight(row) for row in rows)

@@ -6,20 +6,29 @@ therefore has an fp32 master that takes the step, and the model's weight is its 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+from burnish.model.shard import forget_whole, joined_parts, local, part_of
+from burnish.train.ranks import Ranks
 
 
 class MasterAdamW:
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) on the masters of a model's trained weights.
 
     Gradients of micro-batches add up in fp32 as well: ``accumulate`` moves them from the model to the
-    masters after each backward pass. Matrices decay, vectors (norms, biases) do not.
+    masters after each backward pass. Matrices decay, vectors (norms, biases) do not. Of weights that are
+    split over ``ranks``, each rank keeps and steps the masters of its own part.
     """
 
-    def __init__(self, model: nn.Module, *, weight_decay: float, betas: tuple[float, float]) -> None:
+    def __init__(
+        self, model: nn.Module, *, weight_decay: float, betas: tuple[float, float], ranks: Ranks = Ranks()
+    ) -> None:
+        self.model, self.ranks = model, ranks
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.masters = {name: p.detach().float().clone() for name, p in self.weights.items()}
+        self.masters = {name: local(p.detach()).float().clone() for name, p in self.weights.items()}
         matrices = [m for m in self.masters.values() if m.ndim >= 2]
         vectors = [m for m in self.masters.values() if m.ndim < 2]
         groups = [
@@ -35,10 +44,11 @@ class MasterAdamW:
             if weight.grad is None:
                 continue
             master = self.masters[name]
+            gradient = local(weight.grad)
             if master.grad is None:
-                master.grad = weight.grad.float()
+                master.grad = gradient.float()
             else:
-                master.grad += weight.grad
+                master.grad += gradient
             weight.grad = None
 
     def without_gradient(self) -> list[str]:
@@ -47,7 +57,12 @@ class MasterAdamW:
 
     def clip(self, max_norm: float) -> float:
         """Scale the gradients to a global norm of at most ``max_norm``; gives the norm before."""
-        return float(nn.utils.clip_grad_norm_(list(self.masters.values()), max_norm))
+        masters = list(self.masters.values())
+        norm = nn.utils.get_total_norm([m.grad for m in masters if m.grad is not None])
+        if self.ranks.count > 1:
+            norm = norm.new_tensor(math.sqrt(self.ranks.sum(float(norm) ** 2)))
+        nn.utils.clip_grads_with_norm_(masters, max_norm, norm)
+        return float(norm)
 
     def step(self, learning_rate: float) -> None:
         """Take one step and round the masters into the model."""
@@ -55,9 +70,7 @@ class MasterAdamW:
             group["lr"] = learning_rate
         self.adam.step()
         self.drop()
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(self.masters[name])
+        self._round_into_model()
 
     def drop(self) -> None:
         """Throw the gradients away, those of the model's weights too."""
@@ -65,20 +78,32 @@ class MasterAdamW:
         for weight in self.weights.values():
             weight.grad = None
 
-    def state(self) -> dict[str, Tensor]:
-        """Masters and moments as a flat table, for a checkpoint."""
-        table = {f"master/{name}": master for name, master in self.masters.items()}
+    def state(self, keep: bool = True) -> dict[str, Tensor]:
+        """Masters and moments, whole, as a flat table for a checkpoint. Of weights that are split all ranks
+        must call it; the table is empty on those that do not ``keep`` it."""
+        table = {}
         for name, master in self.masters.items():
-            for key, value in self.adam.state[master].items():
-                table[f"{key}/{name}"] = value
+            for key, part in {"master": master, **self.adam.state[master]}.items():
+                whole = joined_parts(part, self.weights[name]) if part.ndim else part
+                if keep:
+                    table[f"{key}/{name}"] = whole if self.ranks.count == 1 else whole.cpu()
         return table
 
     @torch.no_grad()
     def load(self, table: dict[str, Tensor]) -> None:
         """Take back what ``state`` gave, and round the masters into the model."""
         for name, master in self.masters.items():
-            master.copy_(table[f"master/{name}"])
-            self.weights[name].copy_(master)
+            weight = self.weights[name]
+            master.copy_(part_of(table[f"master/{name}"], weight))
+            moments = {key: part_of(table[f"{key}/{name}"], weight) for key in ("exp_avg", "exp_avg_sq")}
             self.adam.state[master] = {
-                key: table[f"{key}/{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+                "step": table[f"step/{name}"].clone(),
+                **{key: moment.to(master.device, copy=True) for key, moment in moments.items()},
             }
+        self._round_into_model()
+
+    @torch.no_grad()
+    def _round_into_model(self) -> None:
+        for name, weight in self.weights.items():
+            local(weight).copy_(self.masters[name])
+        forget_whole(self.model)

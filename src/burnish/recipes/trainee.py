@@ -1,0 +1,90 @@
+"""The model of a run before its first step: loaded, with its template, and marked what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from burnish.config import RunConfig
+from burnish.errors import ConfigError, ModelError
+from burnish.model.adapter import ParameterCount, add_lora, count_parameters, untrained_tokens
+from burnish.model.load import LoadedModel, is_adapter, load_model, locate
+from burnish.recipes.screen import Screen
+from burnish.template import ChatTemplate
+from burnish.template.build import build_template
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """``adapted``: peft's wrapper around the model where it has an adapter; ``place``: where the base came
+    from."""
+
+    model: PreTrainedModel
+    adapted: PeftModel | None
+    template: ChatTemplate
+    place: str
+    count: ParameterCount
+
+
+def make_trainee(config: RunConfig, screen: Screen, device: str | None = None) -> Trainee:
+    """Load the base and add what the config says. The same config gives the same weights each time."""
+    torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
+    if is_adapter(locate(config.model.name)):
+        raise ModelError(
+            f"{config.model.name} is an adapter, not a whole model",
+            why="An adapter on an adapter could not be loaded again by other tools.",
+            fix="Train from its base, or from a run of all weights (--adapter none).",
+        )
+    named = config.model
+    loaded = load_model(named.name, revision=named.revision, dtype=named.dtype, device=device)
+    model = loaded.model
+    template, new = _chat_template(config, loaded, screen)
+    adapted = None
+    if config.adapter.kind == "none":
+        model.requires_grad_(True)
+    else:
+        tokens = _trained_embeddings(config, model, template, new)
+        adapted = add_lora(model, config.adapter, tokens)
+        if tokens:
+            names = " ".join(template.tokenizer.convert_ids_to_tokens(tokens))
+            screen.say(f"The base never learned {names}; their embeddings are trained too.")
+    count = count_parameters(model)
+    screen.say(f"{count}.")
+    return Trainee(model, adapted, template, loaded.place, count)
+
+
+@torch.no_grad()
+def set_weights(trainee: Trainee, trained: Iterable[tuple[str, Tensor]]) -> None:
+    """Round trained weights, by name, into the model."""
+    weights = dict(trainee.model.named_parameters())
+    for name, master in trained:
+        weights[name].copy_(master)
+
+
+def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tuple[ChatTemplate, list[int]]:
+    """The template to train with, and the ids of tokens that had to be added for it."""
+    tokenizer, model = loaded.tokenizer, loaded.model
+    if config.template.kind == "auto" and not tokenizer.chat_template:
+        screen.say("The base carries no chat template; it gets ChatML-lite.")
+    template, new = build_template(tokenizer, config.template)
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return template, tokenizer.convert_tokens_to_ids(new)
+
+
+def _trained_embeddings(
+    config: RunConfig, model: PreTrainedModel, template: ChatTemplate, new: list[int]
+) -> list[int]:
+    vocabulary = template.tokenizer.get_vocab()
+    if config.adapter.trainable_tokens == "auto":
+        markers = [vocabulary[token] for token in template.markers]
+        return sorted({*new, *untrained_tokens(model, markers)})
+    unknown = [token for token in config.adapter.trainable_tokens if token not in vocabulary]
+    if unknown:
+        raise ConfigError(f"adapter.trainable_tokens: the tokenizer has no {', '.join(unknown)}")
+    return sorted({*new, *(vocabulary[token] for token in config.adapter.trainable_tokens)})
