@@ -23,6 +23,7 @@ from benchmarks.machine import device, now, peak_bytes
 from benchmarks.material import SHAPES, base_of, table_of
 from burnish.config import AdapterConfig, TrainConfig
 from burnish.model.adapter import add_lora
+from burnish.model.budget import FAST
 from burnish.model.compiled import compiled
 from burnish.model.forward import choose_forward, shares_prefixes
 from burnish.model.load import load_model
@@ -36,7 +37,7 @@ ROWS_A_STEP = 32
 ALPHA = 2 * RANK
 RATES = {"lora": 1e-3, "full": 1e-4}
 """High enough for the loss to move within a few steps, so that the last one tells something."""
-MICRO_BATCH_TOKENS = TrainConfig().micro_batch_tokens
+MICRO_BATCH_TOKENS = FAST[device().type]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = False) -> Tra
         decay="constant",
         warmup=0.0,
         compile=compile,
+        micro_batch_tokens=MICRO_BATCH_TOKENS,
     )
     if device().type == "cpu":
         keep_memory()

@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,15 @@ def test_the_first_signal_asks_and_the_second_stops_at_once(signum: int) -> None
     assert signal.getsignal(signum) == before
 
 
-def test_a_signal_outside_of_the_steps_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """As in a terminal; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_outside_of_the_steps_says_how_to_go_on(tmp_path: Path, heeding_ctrl_c: None) -> None:
     started = tmp_path / "config.yaml"
     with pytest.raises(SystemExit) as leaving, resumable(started, tmp_path, "burnish train --resume x"):
         os.kill(os.getpid(), signal.SIGTERM)

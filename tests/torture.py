@@ -120,7 +120,7 @@ def _life(arguments: list[str], folder: Path, log: Path, fatal: int, delay: floa
 def random_kills(bench: Bench, wanted: int, seed: int, tell: Callable[[str], object] = str) -> None:
     """Kill one run ``wanted`` times, half of them at random moments and half before random changes, and go on
     to its end."""
-    steps, draw, kills = wanted, random.Random(seed), 0
+    steps, draw, kills = 2 * wanted, random.Random(seed), 0  # most lives take a step or less, some take two
     alone, run = RunFolder(bench.folder / "alone"), RunFolder(bench.folder / "killed")
     bench.survive(alone, steps)
     done = False

@@ -94,8 +94,9 @@ class TrainConfig(Section):
     max_steps: PositiveInt | None = None
     batch_size: PositiveInt = 32
     """Examples in an optimizer step."""
-    micro_batch_tokens: PositiveInt = 4096
-    """Tokens in one forward pass: memory and speed, never the result."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Tokens in one forward pass: memory and speed, never the result; unset: 4,096 (16,384 on a GPU), or
+    fewer where memory has no room for them."""
     warmup: float = Field(0.03, ge=0.0, le=1.0)
     """The share of the steps over which the rate rises."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"

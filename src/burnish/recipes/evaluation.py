@@ -30,6 +30,9 @@ class Subject:
     forward: Forward
 
 
+BUDGET = 4096
+"""Tokens in a forward pass of the held-out loss."""
+
 Measure = Callable[[Subject], dict[str, Any]]
 """Further figures of a subject, for ``evaluation.json``."""
 
@@ -62,8 +65,7 @@ class Evaluation:
     def _held_out_loss(self, subject: Subject, step: int) -> dict[str, Any]:
         if not len(self.data.held_out):
             return {}
-        budget = self.config.train.micro_batch_tokens
-        loss = mean_loss(subject.model, self.data.held_out, subject.forward, budget, self.ranks)
+        loss = mean_loss(subject.model, self.data.held_out, subject.forward, BUDGET, self.ranks)
         self.journal.metric({"kind": "held_out", "step": step, "loss": loss})
         self.screen.say(f"{f'After step {step}' if step else 'Before training'}: held-out loss {loss:.3f}")
         return {"held_out_loss": loss}

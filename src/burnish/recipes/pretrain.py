@@ -16,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from burnish.config import PretrainConfig
 from burnish.errors import RunError
+from burnish.model.budget import FAST
 from burnish.model.forward import choose_forward
 from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
@@ -53,7 +54,8 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     settings = config.train
     optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas)
     first = Order(len(table), settings.batch_size, settings.seed).step(0)
-    forward, _ = choose_forward(model, micro_batches(table, first, settings.micro_batch_tokens)[0])
+    budget = settings.micro_batch_tokens or FAST[model.device.type]
+    forward, _ = choose_forward(model, micro_batches(table, first, budget)[0])
 
     found = checkpoint.find(out / "checkpoints").checkpoint
     began = {
@@ -72,7 +74,10 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     start = found.step if found else 0
     checkpoints = out / "checkpoints"
     with resumable(checkpoints, checkpoints, "the same command"), interruptible() as stop_asked:
-        for step in fit(model, table, settings, optimizer=optimizer, forward=forward, start=start):
+        training = fit(
+            model, table, settings, optimizer=optimizer, forward=forward, start=start, budget=budget
+        )
+        for step in training:
             detail = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
             screen.progress("Pretraining", step.step, steps, detail)
             stopping = stop_asked() if step.step < steps else 0
@@ -87,7 +92,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     if config.held_out:
         tales = prose(Path(config.held_out))
         held_out = TokenTable.from_documents(_chunks(tokenizer, tales, config.max_length))
-        loss = mean_loss(model, held_out, forward, settings.micro_batch_tokens)
+        loss = mean_loss(model, held_out, forward, budget)
         letters = sum(len(tale.encode()) for tale in tales)
         measured["held_out_loss"] = loss
         measured["held_out_bits_per_byte"] = loss * held_out.trained_tokens / letters / math.log(2)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, RunError
+from burnish.model.budget import FAST, fitting_tokens, memory_of
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import Forward, choose_forward, shares_prefixes
 from burnish.model.load import load_model
@@ -145,6 +146,8 @@ def _train(job: Job, resume: bool) -> Trained:
     evaluation = _evaluation(job, data)
     origin = provenance_of(config, trainee.place, trainee.template, job.command, job.started, trainee.count)
 
+    budget = settings.micro_batch_tokens or _fitting_budget(model, ranks, screen)
+
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     search = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
     found = search.checkpoint
@@ -154,15 +157,18 @@ def _train(job: Job, resume: bool) -> Trained:
         base = evaluation.whole(subject, 0)
         if ranks.first:
             write_json(run.evaluation, {"base": base})
-        memory = Memory(micro_batch_tokens=settings.micro_batch_tokens)
+        memory = Memory(budget)
     else:
         _require_same(run, origin)
-        ranks.wait()  # for all to have seen which are damaged
-        for path in search.damaged if ranks.first else ():
-            screen.warn(f"{path} is damaged: its contents are not those that were written. It is removed.")
-            checkpoint.remove(path)  # or it would count among those to keep
         optimizer.load(checkpoint.tensors_of(found))
         base, memory = read_json(run.evaluation)["base"], Memory(**found.memory)
+        ranks.wait()  # for all to have read what now is put in order
+        if ranks.first:
+            for path in search.damaged:
+                screen.warn(f"{path} is damaged: it does not hold what was written. It is removed.")
+                checkpoint.remove(path)  # or it would count among those to keep
+            spare = memory.best_step if keeps_best else None
+            checkpoint.prune(run.checkpoints, settings.keep_checkpoints, spare)
         job.journal.forget_after(found.step)
         screen.say(f"Going on after step {found.step}.")
 
@@ -328,6 +334,16 @@ def _chosen(run: RunFolder, memory: Memory | None, done: int, screen: Screen) ->
         return last
     screen.say(f"The best held-out loss, {memory.best:.3f}, was that of step {best.step}.")
     return best
+
+
+def _fitting_budget(model: PreTrainedModel, ranks: Ranks, screen: Screen) -> int:
+    memory = memory_of(model.device)
+    if model.device.type == "cpu":
+        memory //= ranks.count  # as if all of them were on this machine
+    budget = fitting_tokens(model, memory, ranks.count)
+    if budget < FAST[model.device.type]:
+        screen.say(f"Micro-batches of {budget:,} tokens: memory has no room for larger ones.")
+    return budget
 
 
 def _training_forward(

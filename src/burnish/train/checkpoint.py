@@ -79,9 +79,7 @@ def save(
             remove(final)  # damaged, or the run would have gone on from it
             staged.rename(final)
             flush(folder)
-            for old in _by_step(folder)[:-keep]:
-                if _step_of(old) != spare:
-                    remove(old)
+            prune(folder, keep, spare)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     return final
@@ -144,9 +142,17 @@ def _require_space(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run that was killed left half written or half removed."""
     for leftover in folder.glob(".*-step-*"):
         shutil.rmtree(leftover)
+
+
+def prune(folder: Path, keep: int, spare: int | None) -> None:
+    """Remove all checkpoints but the newest ``keep`` and that of the step ``spare``; and what a run that was
+    killed left half written or half removed."""
+    _clear(folder)
+    for old in _by_step(folder)[:-keep]:
+        if _step_of(old) != spare:
+            remove(old)
 
 
 def remove(path: Path) -> None:

@@ -83,6 +83,7 @@ def fit(
     steps = total_steps(table, settings)
     warmup = math.ceil(settings.warmup * steps)
     budget = budget or settings.micro_batch_tokens
+    assert budget, "the recipe chooses one where the settings leave it open"
     proven = False
     for step in range(start, steps):
         began = time.perf_counter()
