@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
@@ -111,13 +112,23 @@ def test_large_logits_stay_finite() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 300])
 @pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("cached", [None, 4 * 20 * 5])
+@pytest.mark.parametrize("evenly", [False, True])
 @pytest.mark.parametrize("tail", [{}, {"scale": 0.5}, {"softcap": 3.0}, {"scale": 2.0, "softcap": 5.0}])
 def test_chunks_give_the_loss_and_all_gradients_of_the_whole(
-    rows: int, chunk: int | None, tail: dict[str, float]
+    rows: int,
+    chunk: int | None,
+    cached: int | None,
+    evenly: bool,
+    tail: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """``cached``: five rows at a time between the products of a chunk."""
+    if cached:
+        monkeypatch.setattr(import_module("burnish.loss.linear_cross_entropy"), "CACHED", cached)
     torch.manual_seed(0)
     hidden, weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((rows, 8), (20, 8), (20,)))
-    targets, weights = torch.randint(0, 20, (rows,)), torch.rand(rows)
+    targets, weights = torch.randint(0, 20, (rows,)), torch.ones(rows) if evenly else torch.rand(rows)
     logits = (hidden @ weight.T + bias) * tail.get("scale", 1.0)
     if "softcap" in tail:
         logits = tail["softcap"] * torch.tanh(logits / tail["softcap"])
@@ -127,6 +138,18 @@ def test_chunks_give_the_loss_and_all_gradients_of_the_whole(
     torch.testing.assert_close(in_chunks, whole, rtol=1e-5, atol=1e-5)
     for ours, theirs in zip(torch.autograd.grad(in_chunks, (hidden, weight, bias)), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_target_that_the_model_holds_impossible_has_its_loss_and_slope() -> None:
+    """Its share, e to the minus 400, is no fp32 number but 0."""
+    weight = torch.tensor([[400.0], [0.0], [390.0]])
+    hidden = torch.tensor([[1.0], [1.0]], requires_grad=True)
+    targets, weights, bias = torch.tensor([1, 2]), torch.tensor([0.5, 2.0]), torch.zeros(3)
+    whole = cross_entropy(hidden @ weight.T, targets, weights)[0]
+    (expected,) = torch.autograd.grad(whole, hidden)
+    loss = linear_cross_entropy(hidden, weight, targets, weights, bias=bias)
+    assert loss.item() == pytest.approx(0.5 * 400 + 2 * 10, rel=1e-4)
+    torch.testing.assert_close(torch.autograd.grad(loss, hidden)[0], expected)
 
 
 def test_only_the_rows_that_are_trained_get_a_gradient() -> None:
