@@ -94,7 +94,7 @@ def same_start(model: nn.Module) -> None:
 # burnish
 
 
-def train_burnish(job: Job, *, share: bool = True, compile: bool = False) -> Trained:
+def train_burnish(job: Job, *, share: bool = True, compile: bool = True) -> Trained:
     table = table_of(Path(job.folder))
     settings = TrainConfig(
         learning_rate=RATES[job.kind],
@@ -266,8 +266,8 @@ def floor(job: Job, *, share: bool = False) -> StepsFloor:
 
 PEERS: dict[str, Callable[[Job], Any]] = {
     "burnish": train_burnish,
+    "burnish-eager": lambda job: train_burnish(job, compile=False),
     "burnish-unshared": lambda job: train_burnish(job, share=False),
-    "burnish-compiled": lambda job: train_burnish(job, compile=True),
     "trl": lambda job: train_trl(job, TRL_DEFAULT),
     "trl-best": lambda job: train_trl(job, TRL_BEST),
     "floor": floor,

@@ -113,7 +113,7 @@ def test_burnish_and_trl_train_the_same(tmp_path: Path) -> None:
     rounds.in_process("benchmarks.material:make_material", rows=34, data="alpaca", **made)
     ours, theirs = (
         rounds.in_process("benchmarks.peers:run", peer=peer, kind="lora", **made)
-        for peer in ("burnish", "trl-best")
+        for peer in ("burnish-eager", "trl-best")
     )
     assert sft.differs(theirs, ours) == ""
     assert len(ours["losses"]) == len(ours["seconds"]) == len(theirs["seconds"]) == 2

@@ -17,11 +17,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from burnish.config import TrainConfig
 from burnish.loss.linear_cross_entropy import linear_cross_entropy
 from burnish.model import attention
 from burnish.model import forward as forward_module
-from burnish.model.forward import choose_forward, flat, padded
-from burnish.tokens import Batch, Segment, flatten
+from burnish.model.forward import choose_forward, flat, padded, rotary_reach
+from burnish.tokens import Batch, Segment, TokenTable, flatten, micro_batches
+from burnish.train.fit import fit
+from burnish.train.optimizer import MasterAdamW
 from conftest import tiny_model
 
 VOCABULARY = 97
@@ -333,3 +336,37 @@ def test_documents_of_many_blocks_have_the_logits_that_they_have_alone(
     make_small(monkeypatch, 8)
     model, batch = model_of(family), flatten(documents((29, 8, 16, 3)))
     torch.testing.assert_close(flat(model, batch).logits(), alone(model, batch), rtol=1e-4, atol=1e-5)
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "original_max_position_embeddings": 16,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0, 3.0, 2.0, 1.5],
+}
+
+
+def test_a_document_beyond_the_reach_of_longrope_changes_the_angles_of_no_other() -> None:
+    table = TokenTable.from_documents(documents())
+    rows = range(len(table))
+    model = tiny_model("phi3", VOCABULARY, rope_parameters=LONGROPE, original_max_position_embeddings=16)
+    model.requires_grad_(False)
+
+    def loss_of(batches: Sequence[Batch]) -> float:
+        return sum(packed_loss(model, batch).item() for batch in batches)
+
+    by_themselves = loss_of([batch for row in rows for batch in micro_batches(table, [row], 1000)])
+    apart = rotary_reach(model)
+    assert apart == 16
+    batches = micro_batches(table, rows, 1000, share=True, apart=apart)
+    assert [len(batch.segments) for batch in batches] == [1, 1, len(table) - 2]
+    assert loss_of(batches) == pytest.approx(by_themselves, rel=1e-5)
+    mixed = micro_batches(table, rows, 1000)
+    assert loss_of(mixed) != pytest.approx(by_themselves, rel=1e-4), "or this test shows nothing"
+    settings = TrainConfig(learning_rate=1e-3, batch_size=len(table), max_steps=1)
+    model.requires_grad_(True)
+    optimizer = MasterAdamW(model, weight_decay=0.0, betas=(0.9, 0.999))
+    (step,) = fit(model, table, settings, optimizer=optimizer, forward=flat, budget=1000)
+    assert step.loss * sum(table.weight(row) for row in rows) == pytest.approx(by_themselves, rel=1e-5)
+    assert rotary_reach(tiny_model("llama", VOCABULARY)) is None

@@ -88,6 +88,23 @@ def padded(model: PreTrainedModel, batch: FlatInput) -> Features:
     return Features(logits[real][batch.target_positions])
 
 
+def rotary_reach(model: PreTrainedModel) -> int | None:
+    """The length up to which a document's rotary angles are the same whatever else is in the batch; None
+    where they always are. The kind ``longrope`` (Phi-3) takes others for all of a batch whose longest
+    document is longer, which therefore has to go alone. The kind ``dynamic`` does so beyond the model's
+    positions only, where no document gets.
+    """
+    given = getattr(model.config, "rope_parameters", None) or {}
+    kinds = [
+        given,
+        *(kind for kind in given.values() if isinstance(kind, dict)),
+    ]  # some have one a layer type
+    reach = [
+        int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope"
+    ]
+    return min(reach, default=None)
+
+
 def shares_prefixes(model: PreTrainedModel, forward: Forward) -> bool:
     """Whether what documents begin with alike may stand once in this model's batches. With dropout it may
     not: each document would have to draw its own."""

@@ -105,6 +105,7 @@ def micro_batches(
     budget: int,
     *,
     share: bool = False,
+    apart: int | None = None,
     rank: int = 0,
     ranks: int = 1,
 ) -> list[Batch]:
@@ -112,15 +113,16 @@ def micro_batches(
     and give those that are this ``rank``'s of ``ranks``, as many as each other has.
 
     With ``share``, rows that begin alike go together, and what they share counts once. A row longer than the
-    budget stands alone. Which rows make a step never depends on the budget, nor on the ranks. Where there are
-    too few rows for all ranks, a batch is a single token that counts for nothing.
+    budget stands alone, and so does one longer than ``apart``. Which rows make a step never depends on the
+    budget, nor on the ranks. Where there are too few rows for all ranks, a batch is a single token that
+    counts for nothing.
     """
     documents = [table.document(row) for row in sorted(rows, key=lambda row: (-table.length(row), row))]
-    units = (
-        families(documents, budget) if share else [(len(ids), [n]) for n, (ids, _) in enumerate(documents)]
-    )
-    units.sort(key=lambda unit: -unit[0])
-    alone = [members for cost, members in units if cost > budget]
+    long = 0 if apart is None else sum(len(ids) > apart for ids, _ in documents)  # and they come first
+    rest = documents[long:]
+    units = families(rest, budget) if share else [(len(ids), [n]) for n, (ids, _) in enumerate(rest)]
+    units = [(cost, [long + n for n in members]) for cost, members in sorted(units, key=lambda u: -u[0])]
+    alone = [[n] for n in range(long)] + [members for cost, members in units if cost > budget]
     groups = alone + _balanced([unit for unit in units if unit[0] <= budget], budget, len(alone), ranks)
     nothing = (documents[0][0][:1], np.zeros(1, np.float32))
     return [flatten([documents[n] for n in group] or [nothing], share=share) for group in groups[rank::ranks]]

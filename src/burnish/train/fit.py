@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from burnish.config import TrainConfig
 from burnish.errors import TrainingError
-from burnish.model.forward import Forward
+from burnish.model.forward import Forward, rotary_reach
 from burnish.tokens import Batch, Order, TokenTable, micro_batches
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
@@ -138,9 +138,12 @@ def _gradients(
     the budget with which it went."""
     model.train()
     count = sum(table.weight(row) for row in rows)
+    apart = rotary_reach(model)
     while True:
         torch.manual_seed(torch.initial_seed())  # on every device, so a step done again draws the same
-        batches = micro_batches(table, rows, budget, share=share, rank=ranks.rank, ranks=ranks.count)
+        batches = micro_batches(
+            table, rows, budget, share=share, apart=apart, rank=ranks.rank, ranks=ranks.count
+        )
         try:
             loss = sum(_backward(model, batch, count, optimizer, forward) for batch in batches)
             return ranks.sum(loss), budget
@@ -206,7 +209,8 @@ def mean_loss(
     device = next(model.parameters()).device
     rows = range(len(table))
     loss_sum = 0.0
-    for batch in micro_batches(table, rows, budget, rank=ranks.rank, ranks=ranks.count):
+    apart = rotary_reach(model)
+    for batch in micro_batches(table, rows, budget, apart=apart, rank=ranks.rank, ranks=ranks.count):
         moved = batch.to(device)
         loss_sum += next_token_loss(forward(model, moved), moved).item()
     return ranks.sum(loss_sum) / sum(table.weight(row) for row in rows)
