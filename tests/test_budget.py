@@ -11,7 +11,16 @@ import torch
 from burnish.config import AdapterConfig
 from burnish.model import budget
 from burnish.model.adapter import add_lora
-from burnish.model.budget import FAST, LEAST, TRAINED, fitting_tokens, memory_of, token_bytes
+from burnish.model.budget import (
+    FAST,
+    LEAST,
+    TRAINED,
+    Budget,
+    fitting_budget,
+    memory_of,
+    token_bytes,
+    token_bytes_recomputed,
+)
 from conftest import tiny_model
 
 # Two layers, 32 wide, MLP of 48, keys and values 16 wide, by hand: what goes in and out of each product.
@@ -35,15 +44,27 @@ def test_half_of_what_weights_and_optimizer_leave_is_filled() -> None:
     weights = sum(p.numel() for p in model.parameters())
     state = weights * (4 + TRAINED)
     wanted = int(1024 * token_bytes(model))
-    assert fitting_tokens(model, state + 2 * wanted) == 1024
-    assert fitting_tokens(model, state // 2 + 2 * wanted, ranks=2) == 1024
-    assert fitting_tokens(model.requires_grad_(False), weights * 4 + 2 * wanted) == 1024
+    fits = Budget(1024, recompute=False)
+    assert fitting_budget(model, state + 2 * wanted, 99) == fits
+    assert fitting_budget(model, state // 2 + 2 * wanted, 99, ranks=2) == fits
+    assert fitting_budget(model.requires_grad_(False), weights * 4 + 2 * wanted, 99) == fits
 
 
 def test_never_more_than_is_fast_nor_so_few_that_it_crawls() -> None:
     model = tiny_model("llama")
-    assert fitting_tokens(model, 2**40) == FAST["cpu"]
-    assert fitting_tokens(model, 0) == LEAST
+    assert fitting_budget(model, 2**40, 99) == Budget(FAST["cpu"], recompute=False)
+    assert fitting_budget(model, 0, 99) == Budget(LEAST, recompute=True)
+
+
+def test_activations_are_computed_again_where_the_longest_row_does_not_fit() -> None:
+    model = tiny_model("llama").requires_grad_(False)
+    memory = sum(p.numel() for p in model.parameters()) * 4 + 2 * int(1024 * token_bytes(model))
+    again = 2 * 32 * 4 + token_bytes(model) / 2  # what goes into each of two layers, and all of one
+    assert token_bytes_recomputed(model) == again
+    assert fitting_budget(model, memory, 1024).recompute is False
+    assert fitting_budget(model, memory, 1025) == Budget(
+        int(1024 * token_bytes(model) / again) // 128 * 128, recompute=True
+    )
 
 
 def test_a_container_has_the_memory_that_it_was_given(

@@ -112,6 +112,9 @@ class TrainConfig(Section):
     """The newest ones; the best one is kept besides, where it is wanted."""
     max_skipped: PositiveInt = 3
     """Steps in a row that may be skipped since their loss or gradient is not finite; then the run stops."""
+    recompute: Literal["auto"] | bool = "auto"
+    """Compute activations again in the backward pass instead of keeping them; auto: where memory has no room
+    for those of the longest row."""
     compile: Literal["auto"] | bool = "auto"
     """Compile the model's layers; auto: where there is a compiler and the run is long enough."""
     early_stopping: PositiveInt | None = None

@@ -67,6 +67,7 @@ def flat_attention(
     no value, an attention sink (GPT-OSS).
     """
     segments = _segments.get()
+    assert segments is not None, "called outside of flat_attention_over"
     heads, groups, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
     queries, keys, values = (_pieces(states[0], segments) for states in (query * scale, key, value))
@@ -148,8 +149,13 @@ def _outside(queries: int, keys: int, window: int, dtype: torch.dtype, device: t
     return torch.zeros(queries, keys, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
 
-_segments: ContextVar[Sequence[SegmentLike]] = ContextVar("segments of the flat batch")
+_segments: ContextVar[Sequence[SegmentLike] | None] = ContextVar("segments of the flat batch", default=None)
 """Beside the model's call and not in its keywords: compiled layers would be compiled anew for each batch."""
+
+
+def segments_now() -> Sequence[SegmentLike] | None:
+    """Those of the flat batch that is being computed; None outside of one."""
+    return _segments.get()
 
 
 @contextmanager

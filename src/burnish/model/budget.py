@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+
+from burnish.model.recompute import layers_of
 
 FAST = {"cpu": 4096, "cuda": 16384}
 """Tokens in a micro-batch beyond which little is won. On two cores 1,024 were a fifth slower, and 8,192 5 %
@@ -22,16 +25,29 @@ CGROUP = Path("/sys/fs/cgroup/memory.max")
 """Where a container is told how much of the machine's memory it may have."""
 
 
-def fitting_tokens(model: PreTrainedModel, memory: int, ranks: int = 1) -> int:
-    """Tokens a micro-batch, for a model whose weights are split over so many ranks of ``memory`` bytes each.
-    Half of what the weights and the optimizer leave is for activations; the rest for the head's chunks,
-    products' buffers and all that is not counted here. From totals, so that it comes out the same each time.
+@dataclass(frozen=True)
+class Budget:
+    """Tokens a micro-batch; ``recompute``: whether activations must be computed again for so many to fit."""
+
+    tokens: int
+    recompute: bool
+
+
+def fitting_budget(model: PreTrainedModel, memory: int, longest: int, ranks: int = 1) -> Budget:
+    """For a model whose weights are split over so many ranks of ``memory`` bytes each, and a longest document
+    of so many tokens. Half of what the weights and the optimizer leave is for activations; the rest for the
+    head's chunks, products' buffers and all that is not counted here. From totals, so that it comes out the
+    same each time.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     room = (memory - (weights + trained * TRAINED) / ranks) / 2
-    tokens = int(room / token_bytes(model)) // STEP * STEP
-    return max(LEAST, min(FAST[model.device.type], tokens))
+    fast, needed = FAST[model.device.type], max(LEAST, longest)
+    kept = int(room / token_bytes(model)) // STEP * STEP
+    if kept >= needed:
+        return Budget(min(fast, kept), recompute=False)
+    again = int(room / token_bytes_recomputed(model)) // STEP * STEP
+    return Budget(max(LEAST, min(fast, again)), recompute=True)
 
 
 def token_bytes(model: PreTrainedModel) -> float:
@@ -46,6 +62,14 @@ def token_bytes(model: PreTrainedModel) -> float:
         if weight.ndim == 2 and not isinstance(module, nn.Embedding)
     )
     return 1.5 * wide
+
+
+def token_bytes_recomputed(model: PreTrainedModel) -> float:
+    """The same where each layer keeps only what goes into it: that, and all of one layer."""
+    layers = max(1, len(layers_of(model)))
+    width: int = model.get_input_embeddings().weight.shape[1]
+    size: int = model.dtype.itemsize
+    return layers * width * size + token_bytes(model) / layers
 
 
 def memory_of(device: torch.device) -> int:

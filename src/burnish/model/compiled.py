@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
+from burnish.model.recompute import layers_of
 
 WORTH = 2e14
 """Floating-point operations of a run from which compiling pays: it takes half a minute, and the steps of a
@@ -35,7 +35,7 @@ def compiled(forward: Forward, model: PreTrainedModel, batch: FlatInput) -> tupl
     Compiled and tried on ``batch``. Gives ``forward`` itself where the compiler fails, or where the logits
     move by more than rounding, and why.
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = layers_of(model)
     calls = [torch.compile(layer._call_impl, dynamic=True) for layer in layers]
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:

@@ -15,12 +15,13 @@ from transformers import PreTrainedModel
 
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, RunError
-from burnish.model.budget import FAST, fitting_tokens, memory_of
+from burnish.model.budget import FAST, Budget, fitting_budget, memory_of
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import Forward, choose_forward, shares_prefixes
 from burnish.model.load import load_model
 from burnish.model.lora import fused
 from burnish.model.memory import keep_memory
+from burnish.model.recompute import recomputed
 from burnish.model.shard import shard
 from burnish.recipes.artifact import save_final
 from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
@@ -141,12 +142,11 @@ def _train(job: Job, resume: bool) -> Trained:
     if model.device.type == "cpu":
         keep_memory()
     # Tried on the untrained weights in a run that goes on too, so that it comes to the same choice.
-    trains = _training_forward(forward, model, trial, data, job)
+    budget = _budget(model, data, job)
+    trains = _training_forward(forward, model, trial, data, job, budget.recompute)
     subject = Subject(model, trainee.template, forward)
     evaluation = _evaluation(job, data)
     origin = provenance_of(config, trainee.place, trainee.template, job.command, job.started, trainee.count)
-
-    budget = settings.micro_batch_tokens or _fitting_budget(model, ranks, screen)
 
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     search = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
@@ -157,7 +157,7 @@ def _train(job: Job, resume: bool) -> Trained:
         base = evaluation.whole(subject, 0)
         if ranks.first:
             write_json(run.evaluation, {"base": base})
-        memory = Memory(budget)
+        memory = Memory(budget.tokens)
     else:
         _require_same(run, origin)
         optimizer.load(checkpoint.tensors_of(found))
@@ -336,20 +336,28 @@ def _chosen(run: RunFolder, memory: Memory | None, done: int, screen: Screen) ->
     return best
 
 
-def _fitting_budget(model: PreTrainedModel, ranks: Ranks, screen: Screen) -> int:
+def _budget(model: PreTrainedModel, data: Prepared, job: Job) -> Budget:
+    """What the config says, and where it leaves that open, what fits into memory."""
+    settings, ranks = job.config.train, job.ranks
     memory = memory_of(model.device)
     if model.device.type == "cpu":
         memory //= ranks.count  # as if all of them were on this machine
-    budget = fitting_tokens(model, memory, ranks.count)
-    if budget < FAST[model.device.type]:
-        screen.say(f"Micro-batches of {budget:,} tokens: memory has no room for larger ones.")
-    return budget
+    longest = max(data.train.length(row) for row in range(len(data.train)))
+    fitting = fitting_budget(model, memory, longest, ranks.count)
+    recompute = fitting.recompute if settings.recompute == "auto" else settings.recompute
+    if recompute:
+        job.screen.say("Activations are computed again in the backward pass, to save memory.")
+    if not settings.micro_batch_tokens and fitting.tokens < FAST[model.device.type]:
+        job.screen.say(f"Micro-batches of {fitting.tokens:,} tokens: memory has no room for larger ones.")
+    return Budget(settings.micro_batch_tokens or fitting.tokens, recompute)
 
 
 def _training_forward(
-    forward: Forward, model: PreTrainedModel, trial: Batch, data: Prepared, job: Job
+    forward: Forward, model: PreTrainedModel, trial: Batch, data: Prepared, job: Job, recompute: bool
 ) -> Forward:
     """The way to run the model in training: compiled, where that is wanted and works."""
+    if recompute:
+        return recomputed(forward)
     settings = job.config.train
     tokens = math.ceil(data.train.tokens * settings.epochs)
     wanted = pays(model, tokens) if settings.compile == "auto" else settings.compile
