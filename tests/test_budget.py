@@ -39,6 +39,12 @@ def test_an_adapter_adds_its_own_products() -> None:
     assert token_bytes(model) == 1.5 * 4 * (WIDE + 2 * ((32 + 4) + (4 + 32)))
 
 
+def test_embeddings_and_head_are_no_products_of_a_layer_nor_are_their_trained_tokens() -> None:
+    model = tiny_model("llama")
+    add_lora(model, AdapterConfig(rank=4, targets=("q_proj",)), [3, 5])
+    assert token_bytes(model) == 1.5 * 4 * (WIDE + 2 * ((32 + 4) + (4 + 32)))
+
+
 def test_half_of_what_weights_and_optimizer_leave_is_filled() -> None:
     model = tiny_model("llama").requires_grad_(True)
     weights = sum(p.numel() for p in model.parameters())

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +10,7 @@ from transformers import PreTrainedModel
 
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
-from burnish.model.recompute import layers_of
+from burnish.model.layers import calling, layers_of
 
 WORTH = 2e14
 """Floating-point operations of a run from which compiling pays: it takes half a minute, and the steps of a
@@ -39,7 +36,7 @@ def compiled(forward: Forward, model: PreTrainedModel, batch: FlatInput) -> tupl
     calls = [torch.compile(layer._call_impl, dynamic=True) for layer in layers]
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
-        with _calling(layers, calls):
+        with calling(layers, calls):
             return forward(model, batch)
 
     model.train()
@@ -52,14 +49,3 @@ def compiled(forward: Forward, model: PreTrainedModel, batch: FlatInput) -> tupl
     if worst <= 16 * torch.finfo(model.dtype).eps * expected.abs().max().clamp(min=1.0):
         return run, ""
     return forward, f"compiled logits differ by {worst:.2g}"
-
-
-@contextmanager
-def _calling(layers: Sequence[nn.Module], calls: Sequence[Callable[..., Any]]) -> Iterator[None]:
-    for layer, call in zip(layers, calls, strict=True):
-        layer._compiled_call_impl = call  # where nn.Module.compile puts it
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer._compiled_call_impl = None

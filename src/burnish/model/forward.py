@@ -95,10 +95,8 @@ def rotary_reach(model: PreTrainedModel) -> int | None:
     positions only, where no document gets.
     """
     given = getattr(model.config, "rope_parameters", None) or {}
-    kinds = [
-        given,
-        *(kind for kind in given.values() if isinstance(kind, dict)),
-    ]  # some have one a layer type
+    # Some models have a kind of their own for each type of layer.
+    kinds = [given, *(kind for kind in given.values() if isinstance(kind, dict))]
     reach = [
         int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope"
     ]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from burnish.model.attention import flat_attention_over, segments_now
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
+from burnish.model.layers import calling, layers_of
 from burnish.model.lora import fused_lora
-
-
-def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The model's blocks of attention and MLP."""
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def recomputed(forward: Forward) -> Forward:
@@ -27,22 +22,11 @@ def recomputed(forward: Forward) -> Forward:
     runs once more when its gradient is asked for: a third more arithmetic for a fraction of the memory."""
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
-        with _recomputing(model):
+        layers = layers_of(model)
+        with calling(layers, [_call_of(model, layer) for layer in layers]):
             return forward(model, batch)
 
     return run
-
-
-@contextmanager
-def _recomputing(model: PreTrainedModel) -> Iterator[None]:
-    layers = layers_of(model)
-    for layer in layers:
-        layer._compiled_call_impl = _call_of(model, layer)  # which nn.Module then calls in its place
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer._compiled_call_impl = None
 
 
 def _call_of(model: PreTrainedModel, layer: nn.Module) -> Callable[..., Any]:

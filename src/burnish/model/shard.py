@@ -12,17 +12,15 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-from burnish.model.recompute import layers_of
+from burnish.model.layers import layers_of
 
 
 def shard(model: PreTrainedModel, ranks: int) -> None:
     """Split the weights of ``model`` in place, over so many ranks; afterwards they are ``DTensor``. Needs the
     process group. Every rank must then run the same passes, backward ones too, in the same order."""
     mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (ranks,))
-    for unit in (
-        *layers_of(model),
-        model,
-    ):  # what is outside of the layers, the embeddings say, belongs to the model
+    # What is outside of the layers, the embeddings say, is split with the model itself.
+    for unit in (*layers_of(model), model):
         sharded = fully_shard(unit, mesh=mesh, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32))
         assert isinstance(sharded, FSDPModule)
         sharded.set_gradient_divide_factor(1.0)

@@ -342,8 +342,7 @@ def _budget(model: PreTrainedModel, data: Prepared, job: Job) -> Budget:
     memory = memory_of(model.device)
     if model.device.type == "cpu":
         memory //= ranks.count  # as if all of them were on this machine
-    longest = max(data.train.length(row) for row in range(len(data.train)))
-    fitting = fitting_budget(model, memory, longest, ranks.count)
+    fitting = fitting_budget(model, memory, data.train.longest, ranks.count)
     recompute = fitting.recompute if settings.recompute == "auto" else settings.recompute
     if recompute:
         job.screen.say("Activations are computed again in the backward pass, to save memory.")

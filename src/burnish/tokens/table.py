@@ -55,6 +55,11 @@ class TokenTable:
         return float(self.document(row)[1][1:].sum())
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest document."""
+        return int(np.diff(self.offsets).max())
+
+    @property
     def tokens(self) -> int:
         return len(self.ids)
 
