@@ -22,7 +22,7 @@ from benchmarks.floor import RANK, measure, needed_products
 from benchmarks.machine import device, now, peak_bytes
 from benchmarks.material import SHAPES, base_of, table_of
 from burnish.config import AdapterConfig, TrainConfig
-from burnish.model.adapter import add_lora
+from burnish.model.adapter import add_adapter
 from burnish.model.budget import FAST
 from burnish.model.compiled import compiled
 from burnish.model.forward import choose_forward, shares_prefixes
@@ -109,7 +109,7 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = True) -> Trai
         keep_memory()
     model = load_model(str(base_of(Path(job.folder)))).model
     if job.lora:
-        add_lora(model, AdapterConfig(rank=RANK, alpha=ALPHA, targets="all-linear"), [])
+        add_adapter(model, AdapterConfig(rank=RANK, alpha=ALPHA, targets="all-linear"), [])
         same_start(model)
     else:
         model.requires_grad_(True)

@@ -10,7 +10,7 @@ import torch
 
 from burnish.config import AdapterConfig
 from burnish.model import budget
-from burnish.model.adapter import add_lora
+from burnish.model.adapter import add_adapter
 from burnish.model.budget import (
     FAST,
     LEAST,
@@ -35,13 +35,13 @@ def test_a_token_takes_what_goes_in_and_out_of_each_product_and_half_as_much_aga
 
 def test_an_adapter_adds_its_own_products() -> None:
     model = tiny_model("llama")
-    add_lora(model, AdapterConfig(rank=4, targets=("q_proj",)), [])
+    add_adapter(model, AdapterConfig(rank=4, targets=("q_proj",)), [])
     assert token_bytes(model) == 1.5 * 4 * (WIDE + 2 * ((32 + 4) + (4 + 32)))
 
 
 def test_embeddings_and_head_are_no_products_of_a_layer_nor_are_their_trained_tokens() -> None:
     model = tiny_model("llama")
-    add_lora(model, AdapterConfig(rank=4, targets=("q_proj",)), [3, 5])
+    add_adapter(model, AdapterConfig(rank=4, targets=("q_proj",)), [3, 5])
     assert token_bytes(model) == 1.5 * 4 * (WIDE + 2 * ((32 + 4) + (4 + 32)))
 
 

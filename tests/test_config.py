@@ -71,7 +71,7 @@ def test_a_short_name_within_a_section_is_sent_to_a_key_of_it(wrong: str, sectio
         ("data.train=5", "data.train"),
         ("model.name=5", "model.name"),
         ("model.dtype=float16", "model.dtype"),
-        ("adapter.kind=dora", "adapter.kind"),
+        ("adapter.kind=loha", "adapter.kind"),
         ("adapter.targets=5", "adapter.targets"),
         ("adapter=5", "adapter"),
     ],

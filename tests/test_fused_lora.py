@@ -7,7 +7,7 @@ import torch
 from peft.tuners.lora import Linear
 
 from burnish.config import AdapterConfig
-from burnish.model.adapter import add_lora
+from burnish.model.adapter import add_adapter
 from burnish.model.forward import flat
 from burnish.model.lora import fused, fused_lora
 from burnish.tokens import flatten
@@ -19,7 +19,7 @@ from test_train import table
 def outcome(run: object, family: str, dropout: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model = tiny_model(family)
     torch.manual_seed(1)
-    add_lora(model, AdapterConfig(rank=4, dropout=dropout), [])
+    add_adapter(model, AdapterConfig(rank=4, dropout=dropout), [])
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
@@ -47,7 +47,7 @@ def test_value_and_gradients_are_those_of_peft(family: str, dropout: float) -> N
 
 def test_plain_layers_are_fused_and_others_left_to_peft() -> None:
     model = tiny_model("qwen2")  # biases on q, k and v alone
-    add_lora(model, AdapterConfig(rank=4), [])
+    add_adapter(model, AdapterConfig(rank=4), [])
     with fused_lora(model):
         run = {n.rsplit(".")[-1]: "forward" in vars(m) for n, m in model.named_modules() if type(m) is Linear}
     assert run == {

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from burnish.config import AdapterConfig
-from burnish.model.adapter import add_lora
+from burnish.model.adapter import add_adapter
 from burnish.model.forward import Forward, flat, padded
 from burnish.model.lora import fused
 from burnish.model.recompute import recomputed
@@ -56,7 +56,7 @@ def learnt(model: PreTrainedModel, forward: Forward, batch: Batch) -> tuple[dict
 def test_the_gradients_are_the_same_to_the_last_bit(family: str, lora: bool, share: bool) -> None:
     model = tiny_model(family).requires_grad_(True)
     if lora:
-        add_lora(model, AdapterConfig(rank=4), [3, 5])
+        add_adapter(model, AdapterConfig(rank=4), [3, 5])
     expected, kept = learnt(model, fused(flat), batch(share))
     found, kept_now = learnt(model, recomputed(flat), batch(share))
     assert found.keys() == expected.keys()
@@ -66,7 +66,7 @@ def test_the_gradients_are_the_same_to_the_last_bit(family: str, lora: bool, sha
 
 def test_dropout_draws_the_same_again() -> None:
     model = tiny_model("llama").requires_grad_(True)
-    add_lora(model, AdapterConfig(rank=4, dropout=0.5), [])
+    add_adapter(model, AdapterConfig(rank=4, dropout=0.5), [])
     gradients = [learnt(model, way, batch(share=False))[0] for way in (fused(flat), recomputed(flat))]
     assert all(torch.equal(gradients[0][name], gradient) for name, gradient in gradients[1].items())
 

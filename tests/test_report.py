@@ -18,7 +18,7 @@ from burnish.run_folder import RunFolder, write_json, write_lines
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)>&amp;"
 SECTIONS = ["figures", "losses", "answers", "findings", "examples", "data", "config", "provenance", "command"]
-VOID = {"meta", "br", "circle", "line", "rect", "polyline"}
+VOID = {"meta", "br", "circle", "line", "rect", "polyline", "path"}
 
 
 class Outline(HTMLParser):

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from burnish.config import AdapterConfig, TrainConfig
 from burnish.errors import ModelError, RunError, TrainingError
 from burnish.loss import cross_entropy
-from burnish.model.adapter import add_lora, count_parameters
+from burnish.model.adapter import add_adapter, count_parameters
 from burnish.model.forward import flat, padded
 from burnish.tokens import Order, TokenTable, flatten
 from burnish.train import checkpoint
@@ -248,7 +248,7 @@ def test_what_is_frozen_gets_no_gradient_and_does_not_change() -> None:
 def test_with_lora_only_the_adapter_and_the_named_embeddings_change() -> None:
     model = tiny_model()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    add_lora(model, LORA, [5, 6])
+    add_adapter(model, LORA, [5, 6])
     trained(model)
     wrappers = (".token_adapter", ".base_layer")  # what peft puts around a layer of the base
     after = {
@@ -265,13 +265,13 @@ def test_with_lora_only_the_adapter_and_the_named_embeddings_change() -> None:
 def test_an_adapter_starts_as_its_base() -> None:
     batch = flatten([table().document(row) for row in range(4)])
     plain, adapted = tiny_model(), tiny_model()
-    add_lora(adapted, LORA, [5])
+    add_adapter(adapted, LORA, [5])
     assert torch.equal(flat(plain, batch).logits(), flat(adapted.eval(), batch).logits())
 
 
 def test_adapter_targets_that_name_no_layer_are_refused() -> None:
     with pytest.raises(ModelError, match=r"adapter\.targets"):
-        add_lora(tiny_model(), AdapterConfig(targets=("nowhere",)), [])
+        add_adapter(tiny_model(), AdapterConfig(targets=("nowhere",)), [])
 
 
 def test_a_trained_weight_without_gradient_is_named() -> None:
@@ -298,7 +298,7 @@ def test_the_seed_decides_and_nothing_else() -> None:
     for seed, noise in ((0, 1), (0, 2), (1, 1)):
         model = tiny_model()
         torch.manual_seed(7)
-        add_lora(model, LORA, [])
+        add_adapter(model, LORA, [])
         torch.manual_seed(noise)  # what the caller did with torch's generator must not matter
         runs.append([step.loss for step in trained(model, seed=seed)])
     assert runs[0] == runs[1]
@@ -424,7 +424,7 @@ def model_to_train(kind: str, seed: int) -> PreTrainedModel:
     if kind == "full":
         return model
     torch.manual_seed(seed)
-    add_lora(model, LORA, [5, 6])
+    add_adapter(model, LORA, [5, 6])
     return model.to(torch.bfloat16) if kind == "lora in bf16" else model
 
 

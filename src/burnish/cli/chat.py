@@ -2,56 +2,122 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from burnish.generate import ChatSession, Several
+
 HELP = "/system TEXT sets a system prompt, /forget starts anew, /quit leaves (so does Ctrl-D)."
+SWAP = (
+    "/adapter lists the adapters, /adapter NAME takes one, /adapter A=0.7 B=0.3 several, /adapter none none."
+)
 
 
 def chat(
-    model: Annotated[str, typer.Argument(help="A run folder, a model folder, a Hub id, or pebble.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A run folder, a model folder, a Hub id, or pebble; not needed with --adapter."),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="A run to have at hand on the same base, as NAME=RUN or RUN; repeatable."),
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="Talk to the base that a run started from.")] = False,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut off.")] = 256,
 ) -> None:
-    """Talk to a model in the terminal."""
+    """Talk to a model in the terminal, or to several adapters on one base."""
     from rich.console import Console
 
-    from burnish.errors import BurnishError
-    from burnish.generate import ChatSession, Sampling, open_model
+    from burnish.errors import ConfigError
+    from burnish.generate import ChatSession, Sampling, open_model, open_several
 
     console = Console(highlight=False)
-    opened, template = open_model(model, base=base)
+    several = None
+    if adapter:
+        several = open_several(adapter, model)
+        weights = {} if base else {next(iter(several.templates)): 1.0}
+        opened, template = several.using(weights)
+        console.print(
+            f"{_in_words(weights)} of {', '.join(several.templates)}. {SWAP}", style="dim", markup=False
+        )
+    elif model is None:
+        raise ConfigError("chat with what?", fix="burnish chat runs/quickstart")
+    else:
+        opened, template = open_model(model, base=base)
+        console.print(f"{model}{' (its base)' if base else ''}.", style="dim", markup=False)
+    console.print(HELP, style="dim", markup=False)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
     session = ChatSession(opened, template, sampling, system)
-    console.print(f"{model}{' (its base)' if base else ''}. {HELP}", style="dim", markup=False)
     while True:
         try:
             line = console.input("[bold]you[/bold]  ").strip()
         except (EOFError, KeyboardInterrupt):
             console.print()
             return
-        command, _, rest = line.partition(" ")
-        if command in ("/quit", "/exit"):
+        if line in ("/quit", "/exit"):
             return
-        if command == "/system":
-            session.system = rest or None
-            session.forget()
-            console.print("A new conversation, with that system prompt.", style="dim")
-        elif command == "/forget":
-            session.forget()
-            console.print("A new conversation.", style="dim")
-        elif command.startswith("/"):
-            console.print(HELP, style="dim", markup=False)
+        if line.startswith("/"):
+            _obey(line, session, several, console)
         elif line:
-            console.print("model  ", style="bold", end="")
-            try:
-                answer = session.say(line, stream=lambda text: console.out(text, end="", highlight=False))
-                console.print("" if answer.stopped else " [dim](cut off: no stop token)[/dim]")
-            except BurnishError as error:
-                console.print(str(error), style="red", markup=False)
-            except KeyboardInterrupt:
-                console.print(" [dim](stopped)[/dim]")
+            _answer(line, session, console)
+
+
+def _obey(line: str, session: ChatSession, several: Several | None, console: Console) -> None:
+    command, _, rest = line.partition(" ")
+    said = HELP if several is None else f"{HELP} {SWAP}"
+    if command == "/system":
+        session.system = rest.strip() or None
+        session.forget()
+        said = "A new conversation, with that system prompt."
+    elif command == "/forget":
+        session.forget()
+        said = "A new conversation."
+    elif command == "/adapter":
+        said = _swap(rest.split(), session, several)
+    console.print(said, style="dim", markup=False)
+
+
+def _swap(words: list[str], session: ChatSession, several: Several | None) -> str:
+    """Let other adapters answer from here on, and say which; without words, which there are."""
+    from burnish.errors import BurnishError
+    from burnish.generate import parse_weights
+
+    if several is None:
+        return (
+            "There is one model here. Begin with --adapter A=RUN --adapter B=RUN to change between adapters."
+        )
+    if not words:
+        return "\n".join(
+            f"{name}  ({kind})" for name, kind in [*several.adapters.kinds.items(), ("none", "the base")]
+        )
+    try:
+        weights = parse_weights(words, list(several.templates))
+        session.model, session.template = several.using(weights)
+    except BurnishError as error:
+        return str(error)
+    return f"Now {_in_words(weights)}. The conversation goes on."
+
+
+def _in_words(weights: dict[str, float]) -> str:
+    shown = [name if weight == 1.0 else f"{weight:g} {name}" for name, weight in weights.items()]
+    return " + ".join(shown) or "the base"
+
+
+def _answer(line: str, session: ChatSession, console: Console) -> None:
+    from burnish.errors import BurnishError
+
+    console.print("model  ", style="bold", end="")
+    try:
+        answer = session.say(line, stream=lambda text: console.out(text, end="", highlight=False))
+        console.print("" if answer.stopped else " [dim](cut off: no stop token)[/dim]")
+    except BurnishError as error:
+        console.print(str(error), style="red", markup=False)
+    except KeyboardInterrupt:
+        console.print(" [dim](stopped)[/dim]")

@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from burnish.cli import chat, check, generate, pretrain, quickstart, report, show, train
+from burnish.cli import chat, check, generate, merge, plan, pretrain, quickstart, report, show, sweep, train
 from burnish.cli.rank import rank
 from burnish.errors import BurnishError, Interrupted
 
@@ -22,10 +22,13 @@ app = typer.Typer(
 for verb in (
     quickstart.quickstart,
     train.train,
+    sweep.sweep,
     check.check,
+    plan.plan,
     show.show,
     chat.chat,
     generate.generate,
+    merge.merge,
     report.report,
     pretrain.pretrain,
 ):

@@ -27,8 +27,9 @@ def show_outcome(run: RunFolder, console: Console) -> None:
     if answers := _answers(run):
         console.print(answers)
     console.print(_figures(figures["base"], figures["tuned"]))
-    seconds = read_json(run.provenance)["seconds"]
-    console.print(f"\nDone in {seconds:.0f} s. Look:  {run.report}", markup=False, soft_wrap=True)
+    origin = read_json(run.provenance)
+    done = f"Done in {origin['seconds']:.0f} s, training in {origin['peak_bytes'] / 1e9:.2f} GB of memory."
+    console.print(f"\n{done} Look:  {run.report}", markup=False, soft_wrap=True)
     console.print(f"Talk to it:  burnish chat {run.path}", markup=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ def quickstart(
     out: Annotated[str, typer.Option(help="The run folder to write.")] = "runs/quickstart",
     seed: Annotated[int, typer.Option(help="Seed of the batch order and the adapter.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the quickstart in this folder.")] = None,
 ) -> None:
     """Watch a base model become an assistant.
 
@@ -21,10 +23,19 @@ def quickstart(
     """
     from burnish.cli.outcome import show_outcome
     from burnish.cli.screen import TerminalScreen
+    from burnish.config import load_config
+    from burnish.errors import ConfigError
     from burnish.recipes.quickstart import quickstart as recipe
     from burnish.recipes.quickstart import quickstart_config
+    from burnish.run_folder import RunFolder
 
     screen = TerminalScreen()
-    config = quickstart_config(out, full=full, seed=seed, overrides=set_ or [])
-    run = recipe(config, screen=screen, command=" ".join(["burnish", *sys.argv[1:]]))
+    if resume is not None:
+        if full or set_:
+            raise ConfigError("--resume goes with no other option", why="A run goes on exactly as it began.")
+        config = load_config(RunFolder(resume).require().config, out=str(resume))
+    else:
+        config = quickstart_config(out, full=full, seed=seed, overrides=set_ or [])
+    command = " ".join(["burnish", *sys.argv[1:]])
+    run = recipe(config, screen=screen, resume=resume is not None, command=command)
     show_outcome(run, screen.console)

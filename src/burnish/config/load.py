@@ -17,7 +17,15 @@ from burnish.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
 
-LEARNING_RATES = {"lora": 2e-4, "none": 2e-5}
+LEARNING_RATES = {
+    "lora": 2e-4,
+    "dora": 2e-4,
+    "ia3": 3e-3,
+    "prompt": 1e-2,
+    "prefix": 1e-2,
+    "bottleneck": 5e-4,
+    "none": 2e-5,
+}
 """Peaks that serve as a start for each kind of training, where the config names none."""
 
 
@@ -101,6 +109,8 @@ def validated(kind: type[Config], tree: Mapping[str, Any], where: str) -> Config
 def _mistake(kind: type[BaseModel], item: Any) -> str:
     path = [str(part) for part in item["loc"]]
     key = ".".join(path)
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
     if item["type"] != "extra_forbidden":
         return f"{key}: {item['msg']} (given: {item['input']!r})"
     known = _keys(kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Remedy = Literal[
     "append_stop",
@@ -37,6 +37,8 @@ class ModelConfig(Section):
     """Branch, tag or commit of a Hub id."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """The type of the weights while training; auto: bfloat16, with fp32 masters for what is trained."""
+    quantize: Literal["none", "nf4", "int8"] = "none"
+    """How a frozen base is kept in memory: four bits a weight (QLoRA) or eight; needs the extra quant."""
 
 
 class DataConfig(Section):
@@ -74,22 +76,43 @@ class TokensConfig(Section):
 
 
 class AdapterConfig(Section):
-    kind: Literal["lora", "none"] = "lora"
-    """lora: train low-rank adapters on a frozen base; none: train every weight."""
+    kind: Literal["lora", "dora", "ia3", "prompt", "prefix", "bottleneck", "none"] = "lora"
+    """What is trained beside a frozen base: low-rank products, the same with a magnitude a column, scales of
+    activations, virtual tokens before the text or before each layer's keys, or small networks behind each
+    half of a layer; none: every weight of the base."""
     rank: PositiveInt = 16
+    """Of lora and dora."""
     alpha: float | None = Field(None, gt=0)
-    """The adapter is scaled by alpha / rank; unset: 2 * rank."""
+    """lora and dora are scaled by alpha / rank; unset: 2 * rank."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) instead, so that large ranks learn as fast as small ones."""
+    rank_pattern: dict[str, PositiveInt] = {}
+    """Other ranks for the layers whose names end so, or match as a regular expression: {down_proj: 32}."""
+    alpha_pattern: dict[str, PositiveFloat] = {}
+    """Other alphas, likewise."""
+    init: Literal["default", "gaussian", "olora", "pissa"] = "default"
+    """How lora begins: as its base exactly (default, gaussian), or on the weight's own main directions."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """Names of the linear layers that get an adapter; all-linear: all but the head."""
+    """Of what goes into lora, dora and bottleneck."""
+    targets: Literal["auto", "all-linear", "attention"] | tuple[str, ...] = "auto"
+    """Names of the linear layers that get an adapter; all-linear: all but the head; attention: those of
+    attention; auto: all-linear, and for ia3 the keys, the values and what goes into the MLP's last layer."""
+    layers: str | None = Field(None, pattern=r"^\d+(-\d+)?( *, *\d+(-\d+)?)*$", coerce_numbers_to_str=True)
+    """Numbers of the layers that get an adapter, from 0: 8-15, or 0-3,12; unset: all."""
+    width: PositiveInt = 64
+    """Of bottleneck: how many numbers pass between its two halves."""
+    virtual_tokens: PositiveInt = 20
+    """Of prompt and prefix."""
     trainable_tokens: Literal["auto"] | tuple[str, ...] = "auto"
     """Tokens whose embeddings are trained beside the adapter; auto: those of the template that the
     base never learned."""
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained and saved whole beside the adapter, such as lm_head."""
 
 
 class TrainConfig(Section):
     learning_rate: float | None = Field(None, gt=0)
-    """The peak; unset: 2e-4 with LoRA, 2e-5 for all weights."""
+    """The peak; unset: a usual one for the kind of adapter, 2e-4 with LoRA, 2e-5 for all weights."""
     epochs: float = Field(3.0, gt=0)
     max_steps: PositiveInt | None = None
     batch_size: PositiveInt = 32
@@ -104,6 +127,9 @@ class TrainConfig(Section):
     """The rate of the last step, as a share of the peak."""
     weight_decay: float = Field(0.0, ge=0.0)
     betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: Literal["auto", "adamw", "adamw-8bit"] = "auto"
+    """adamw-8bit: moments of eight bits, moved out of a GPU's memory where it is short (needs the extra
+    quant); auto: with a quantized base on a GPU."""
     max_grad_norm: float = Field(1.0, gt=0)
     seed: int = Field(0, ge=0)
     checkpoint_every: PositiveInt | None = None
@@ -147,6 +173,28 @@ class RunConfig(Section):
     """Experiment trackers that are shown the metrics; metrics.jsonl is always written."""
     out: str | None = None
     """The run folder to write; it must not hold another run."""
+
+    @model_validator(mode="after")
+    def _require_what_goes_together(self) -> RunConfig:
+        adapter, low_rank = self.adapter, ("lora", "dora")
+        if self.model.quantize != "none" and adapter.kind == "none":
+            raise ValueError(
+                "model.quantize needs an adapter: weights of few bits cannot be trained themselves"
+            )
+        if self.model.quantize != "none" and adapter.init in ("olora", "pissa"):
+            raise ValueError(
+                f"adapter.init {adapter.init} begins from whole weights, not from quantized ones"
+            )
+        for key in ("rslora", "rank_pattern", "alpha_pattern"):
+            if getattr(adapter, key) and adapter.kind not in low_rank:
+                raise ValueError(f"adapter.{key} is for {' and '.join(low_rank)}, not for {adapter.kind}")
+        if adapter.init != "default" and adapter.kind != "lora":
+            raise ValueError(f"adapter.init is for lora, not for {adapter.kind}")
+        if adapter.kind in ("prompt", "prefix"):
+            for key, neutral in (("targets", "auto"), ("layers", None), ("modules_to_save", ())):
+                if getattr(adapter, key) != neutral:
+                    raise ValueError(f"adapter.{key} has no meaning for {adapter.kind}: it changes no layer")
+        return self
 
 
 class PretrainConfig(Section):

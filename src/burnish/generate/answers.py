@@ -12,6 +12,7 @@ from transformers.generation.streamers import TextStreamer
 
 from burnish.data import Conversation
 from burnish.errors import BurnishError
+from burnish.model.virtual import virtual_count
 from burnish.template import ChatTemplate
 from burnish.tokens import token_ids
 
@@ -112,6 +113,7 @@ def _room(model: PreTrainedModel, length: int, wanted: int) -> int:
     positions: int | None = getattr(model.config, "max_position_embeddings", None)
     if not positions:
         return wanted
+    positions -= virtual_count(model)
     if length >= positions:
         raise BurnishError(
             f"the prompt has {length} tokens; the model reads at most {positions}",

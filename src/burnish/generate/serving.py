@@ -1,12 +1,21 @@
-"""A model ready to answer, as it was trained to."""
+"""A model ready to answer, as it was trained to; or several adapters on one base."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 from transformers import PreTrainedModel
 
-from burnish.model.load import load_model
+from burnish.errors import ConfigError, ModelError
+from burnish.model.load import LoadedModel, is_adapter, load_model, locate
+from burnish.model.stack import Adapters, open_adapters, sharing, stacked
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
+
+NONE = "none"
+"""The name of the bare base among the names of adapters."""
 
 
 def open_model(name: str, *, base: bool = False) -> tuple[PreTrainedModel, ChatTemplate]:
@@ -20,4 +29,94 @@ def open_model(name: str, *, base: bool = False) -> tuple[PreTrainedModel, ChatT
         give_chatml(loaded.tokenizer)
         if len(loaded.tokenizer) > loaded.model.get_input_embeddings().weight.shape[0]:
             loaded.model.resize_token_embeddings(len(loaded.tokenizer), mean_resizing=False)
-    return loaded.model, ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
+    return loaded.model, _template(loaded)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Adapters on one base, each with the template of its training. ``bare``: the base's own, or where it has
+    none that of the first adapter, as for ``open_model`` with ``base``."""
+
+    adapters: Adapters
+    templates: Mapping[str, ChatTemplate]
+    bare: ChatTemplate
+
+    def using(self, weights: Mapping[str, float]) -> tuple[PreTrainedModel, ChatTemplate]:
+        """The adapters named, each times its weight, with their template; with none, the base. Raises
+        ``ModelError`` for adapters whose templates differ, and what ``stacked`` raises."""
+        model = stacked(self.adapters, weights)
+        named = [name for name, weight in weights.items() if weight]
+        if not named:
+            return sharing(model, len(self.bare.tokenizer)), self.bare
+        first = self.templates[named[0]]
+        for name in named[1:]:
+            if not _same(first, self.templates[name]):
+                raise ModelError(
+                    f"{named[0]} and {name} were trained with different chat templates",
+                    why="What one of them reads as the end of a turn, the other would not.",
+                    fix="Use them one at a time.",
+                )
+        return model, first
+
+
+def open_several(given: Sequence[str], model: str | None = None) -> Several:
+    """The adapters that are given, as ``name=run`` or ``run``, on the base ``model``; or on their own. A
+    ``model`` that has an adapter itself is the first of them."""
+    places: dict[str, str] = {}
+    if model is not None and is_adapter(locate(model)):
+        given, model = [model, *given], None
+    for text in given:
+        name, place = _named(text)
+        if name in places or name == NONE or not name or any(c.isspace() for c in name):
+            raise ConfigError(
+                f"--adapter {text}: {name!r} cannot be its name",
+                why=f"Each adapter needs a name of its own without spaces; {NONE} is the base.",
+                fix="Give it one: --adapter name=run.",
+            )
+        places[name] = place
+    adapters = open_adapters(places, model)
+    templates = {name: _template(adapter) for name, adapter in adapters.alone.items()}
+    own = adapters.base.tokenizer.chat_template
+    return Several(adapters, templates, _template(adapters.base) if own else next(iter(templates.values())))
+
+
+def parse_weights(words: Sequence[str], known: Sequence[str]) -> dict[str, float]:
+    """``a=0.7 b`` -> {a: 0.7, b: 1.0}; ``none`` -> {}. A name may hold a ``=`` itself."""
+    weights: dict[str, float] = {}
+    for word in words:
+        name, equals, number = word.rpartition("=")
+        if word in known or not equals:
+            name, number = word, "1"
+        try:
+            weights[name] = float(number)
+        except ValueError as error:
+            raise ConfigError(
+                f"{word}: {number!r} is no weight", fix="Write /adapter a=0.7 b=0.3."
+            ) from error
+    if NONE in weights:
+        if len(weights) > 1:
+            raise ConfigError(f"{NONE} is the base without any adapter", fix=f"Write /adapter {NONE} alone.")
+        return {}
+    return weights
+
+
+def _named(text: str) -> tuple[str, str]:
+    """``a=runs/a`` -> (a, runs/a); of a path alone the folder's name, which may hold a ``=`` itself."""
+    name, equals, place = text.partition("=")
+    if equals and not Path(text).exists():
+        return name, place
+    folder = Path(text).resolve()
+    return (folder.parent if folder.name == "final" else folder).name, text
+
+
+def _template(loaded: LoadedModel) -> ChatTemplate:
+    return ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
+
+
+def _same(one: ChatTemplate, other: ChatTemplate) -> bool:
+    return (
+        one.source == other.source
+        and one.stop_ids == other.stop_ids
+        and one.typed_tokens == other.typed_tokens
+        and one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+    )

@@ -64,7 +64,7 @@ def linear_cross_entropy(
     """
     few = -(-len(hidden) // STEP) * STEP or STEP
     size = chunk or min(few, max(1, min(CHUNK, LOGITS // len(weight))))
-    block = max(1, CACHED // (4 * len(weight))) if hidden.device.type == "cpu" else size
+    block = max(1, CACHED // (4 * len(weight))) if hidden.device.type != "cuda" else size
     shape = _Shape(scale, softcap, size, min(size, block), torch.is_grad_enabled())
     numbers, values = (rows.numbers, rows.values) if rows else (None, None)
     loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]

@@ -1,17 +1,55 @@
-"""Low-rank adapters on a frozen base, through peft and in its file format."""
+"""Adapters on a frozen base: through peft and in its file format, where peft has the method."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    PromptTuningInit,
+    get_peft_model,
+)
+from peft.utils.other import set_additional_trainable_modules
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
+from burnish.model import saved
+from burnish.model.bottleneck import add_bottlenecks
+from burnish.model.layers import layers_of
+from burnish.model.quantize import weight_count
+from burnish.model.targets import (
+    attention_names,
+    ia3_names,
+    layer_numbers,
+    linear_names,
+    names_ending,
+    shortest_endings,
+)
+from burnish.model.virtual import begin_as_text
+
+WHOLE_WEIGHT = ("olora", "pissa")
+"""Starts of LoRA that take their product out of the base's weight: W = (W - s B A) + s B A."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model with a new adapter in place. ``model`` is what runs: for virtual tokens peft's wrapper, else
+    the base itself with more in its layers. ``save`` writes the adapter into a folder."""
+
+    model: PreTrainedModel
+    save: Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -26,43 +64,46 @@ class ParameterCount:
         return f"{self.trainable:,} of {self.total:,} parameters trained ({share:.2%})"
 
 
-def add_lora(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequence[int]) -> PeftModel:
-    """Freeze ``model`` and give its linear layers W the product (alpha / rank) B A (Hu et al. 2021,
-    arXiv:2106.09685). B starts at zero, so at first the model is its base exactly.
+def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequence[int]) -> Adapted:
+    """Freeze ``model`` and add what ``config`` says, on the base's device, the meta device too.
+
+    LoRA adds (alpha / rank) B A to its layers' weights (Hu et al. 2021, arXiv:2106.09685); B starts at zero,
+    so at first the model is its base exactly. DoRA gives each row of the sum a trained length (Liu et al.
+    2024, arXiv:2402.09353). The others: ``targets``, ``virtual`` and ``bottleneck``.
 
     The embeddings of ``train_tokens`` are trained beside it, the others not; where the head has a table
-    of its own, so are their rows in it. The layers are put into ``model`` itself; the wrapper that is
-    returned knows how to save them.
+    of its own, so are their rows in it. Raises ``ModelError`` where the model has no such layers.
     """
-    alpha = config.alpha if config.alpha is not None else 2 * config.rank
-    targets = config.targets if isinstance(config.targets, str) else list(config.targets)
-    settings = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=config.rank,
-        lora_alpha=alpha,
-        lora_dropout=config.dropout,
-        target_modules=targets,
-        trainable_token_indices=_token_rows(model, train_tokens) if train_tokens else None,
-    )
-    try:
-        # Without the cast, adapters have the type of the base: their fp32 masters are the optimizer's.
-        return get_peft_model(model, settings, autocast_adapter_dtype=False)
-    except ValueError as error:
-        raise ModelError(f"adapter.targets: {error}", fix="Name linear layers, or use all-linear.") from error
-
-
-def _token_rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]:
-    """The tables to train these tokens' rows of, by the names of their modules."""
-    tables = [model.get_input_embeddings()]
-    head = model.get_output_embeddings()
-    if head is not None and head.weight is not tables[0].weight:
-        tables.append(head)
-    names = {id(module): name for name, module in model.named_modules()}
-    return {names[id(table)]: list(tokens) for table in tables}
+    assert config.kind != "none"
+    rows = _token_rows(model, train_tokens) if train_tokens else None
+    whole = list(config.modules_to_save) or None
+    if config.kind == "bottleneck":
+        extras = _Extras(whole, rows)
+        add_bottlenecks(model, config)
+        _guarded(set_additional_trainable_modules, model, extras, model.config.to_dict(), "default")
+        return Adapted(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras.as_dict()))
+    if config.kind in ("prompt", "prefix"):
+        settings = _virtual_config(config)
+    elif config.kind == "ia3":
+        settings = _ia3_config(model, config, whole)
+    else:
+        settings = _lora_config(model, config, whole)
+    settings.trainable_token_indices = rows
+    # Without the cast, adapters have the type of the base: their fp32 masters are the optimizer's.
+    wrapper = _guarded(get_peft_model, model, settings, autocast_adapter_dtype=False)
+    saved.settle_types(wrapper)
+    if config.kind in ("prompt", "prefix"):
+        saved.read_trained_tokens(wrapper)
+        if config.kind == "prefix":
+            begin_as_text(model, wrapper.prompt_encoder["default"], config.virtual_tokens)
+        return Adapted(wrapper, lambda folder: saved.save_adapter(wrapper, folder))
+    start = _product(wrapper) if config.init in WHOLE_WEIGHT else {}
+    return Adapted(wrapper.get_base_model(), lambda folder: saved.save_adapter(wrapper, folder, start=start))
 
 
 def count_parameters(model: torch.nn.Module) -> ParameterCount:
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    """Weights packed into fewer bits count as what they stand for."""
+    sizes = [(weight_count(p), p.requires_grad) for p in model.parameters()]
     return ParameterCount(sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained))
 
 
@@ -85,3 +126,119 @@ def untrained_tokens(model: PreTrainedModel, candidates: Sequence[int]) -> list[
         if row.norm() < 0.25 * median or alike > 0.9:
             found.append(token)
     return found
+
+
+@dataclass
+class _Extras:
+    """What peft reads of a config to train whole modules and rows of tokens beside a method of ours."""
+
+    modules_to_save: list[str] | None
+    trainable_token_indices: dict[str, list[int]] | None
+    inference_mode: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "modules_to_save": self.modules_to_save,
+            "trainable_token_indices": self.trainable_token_indices,
+        }
+
+
+def _lora_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str] | None) -> LoraConfig:
+    alpha = config.alpha if config.alpha is not None else 2 * config.rank
+    names = None if config.targets in ("auto", "all-linear") else _targets(model, config)
+    numbers = layer_numbers(config.layers, len(layers_of(model))) if config.layers else None
+    if numbers and names is None:
+        names = shortest_endings(linear_names(model), [])
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.rank,
+        lora_alpha=alpha,
+        lora_dropout=config.dropout,
+        use_rslora=config.rslora,
+        use_dora=config.kind == "dora",
+        rank_pattern=dict(config.rank_pattern),
+        alpha_pattern=dict(config.alpha_pattern),
+        init_lora_weights=True if config.init == "default" else config.init,
+        target_modules=names or "all-linear",
+        layers_to_transform=numbers,
+        modules_to_save=whole,
+    )
+
+
+def _ia3_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str] | None) -> IA3Config:
+    linear, attention = linear_names(model), attention_names(model)
+    if config.targets == "auto":
+        behind, before = ia3_names(model)
+        wanted = [*behind, *before]
+    else:
+        wanted = names_ending(model, _targets(model, config) or shortest_endings(linear, []))
+        before = [name for name in wanted if name not in attention]
+    if config.layers:
+        layers = layers_of(model)
+        chosen = {id(m) for n in layer_numbers(config.layers, len(layers)) for m in layers[n].modules()}
+        modules = dict(model.named_modules())
+        wanted = [name for name in wanted if id(modules[name]) in chosen]
+        before = [name for name in before if id(modules[name]) in chosen]
+    return IA3Config(
+        task_type="CAUSAL_LM",
+        target_modules=shortest_endings(wanted, linear),
+        feedforward_modules=shortest_endings(before, linear),
+        modules_to_save=whole,
+    )
+
+
+def _virtual_config(config: AdapterConfig) -> PeftConfig:
+    if config.kind == "prefix":
+        return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=config.virtual_tokens)
+    return PromptTuningConfig(
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=config.virtual_tokens,
+        prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
+    )
+
+
+def _targets(model: PreTrainedModel, config: AdapterConfig) -> list[str] | None:
+    """Endings of the names of the layers to adapt; None for all linear ones."""
+    if config.targets == "attention":
+        names = attention_names(model)
+        if not names:
+            raise ModelError(
+                f"adapter.targets: no attention was found in {type(model).__name__}",
+                fix="Name linear layers, or use all-linear.",
+            )
+        return shortest_endings(names, linear_names(model))
+    if isinstance(config.targets, tuple):
+        names_ending(model, config.targets)  # each must be there
+        return list(config.targets)
+    return None
+
+
+def _token_rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]:
+    """The tables to train these tokens' rows of, by the names of their modules."""
+    tables = [model.get_input_embeddings()]
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not tables[0].weight:
+        tables.append(head)
+    names = {id(module): name for name, module in model.named_modules()}
+    return {names[id(table)]: list(tokens) for table in tables}
+
+
+def _product(wrapper: PeftModel) -> dict[str, Tensor]:
+    """LoRA's matrices as they are now, by peft's names for them in a file."""
+    return {
+        name: tensor.detach().clone()
+        for name, tensor in saved.adapter_tensors(wrapper).items()
+        if ".lora_A." in name or ".lora_B." in name
+    }
+
+
+def _guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """peft's word for what it cannot do, as an error of ours."""
+    try:
+        return call(*arguments, **named)
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        what = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"the adapter cannot be put on {type(arguments[0]).__name__}: {what[0]}",
+            fix="Change adapter.targets or adapter.modules_to_save, or choose another adapter.kind.",
+        ) from error

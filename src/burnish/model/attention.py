@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -25,6 +26,10 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 FLAT = "burnish_flat"
+
+
+Prefix = Sequence[tuple[Tensor, Tensor]]
+"""Keys and values (G, n, D) for each layer, which every document sees before its own."""
 
 
 class SegmentLike(Protocol):
@@ -66,8 +71,9 @@ def flat_attention(
     c tanh(score / c) (Gemma 2). ``s_aux`` (H,): a score a head that takes its share of each softmax and has
     no value, an attention sink (GPT-OSS).
     """
-    segments = _segments.get()
-    assert segments is not None, "called outside of flat_attention_over"
+    now = _now.get()
+    assert now is not None, "called outside of flat_attention_over"
+    segments, before = now.segments, None if now.prefix is None else now.prefix[_number(module)]
     heads, groups, width = query.shape[1], key.shape[1], query.shape[3]
     scale = width**-0.5 if scaling is None else scaling
     queries, keys, values = (_pieces(states[0], segments) for states in (query * scale, key, value))
@@ -75,8 +81,7 @@ def flat_attention(
     attended = []
     for number, (q, segment) in enumerate(zip(queries, segments, strict=True)):
         line = _line(segments, number)
-        k = keys[number] if len(line) == 1 else torch.cat([keys[n] for n in line], dim=1)
-        v = values[number] if len(line) == 1 else torch.cat([values[n] for n in line], dim=1)
+        k, v = _seen(keys, line, before and before[0]), _seen(values, line, before and before[1])
         seen = k.shape[1] - q.shape[1]
         for block in q.split(BLOCK, dim=1):
             first = 0 if sliding_window is None else max(0, seen - sliding_window + 1)
@@ -94,6 +99,11 @@ def flat_attention(
     return torch.cat(attended, dim=1).transpose(0, 1)[None], None
 
 
+def _number(module: Any) -> int:
+    """Of the layer that attends, as every family of transformers has it for its cache."""
+    return int(module.layer_idx)
+
+
 def _pieces(states: Tensor, segments: Sequence[SegmentLike]) -> list[Tensor]:
     """States (H, T, D) of each segment by itself, with zeros behind up to a multiple of ``STEP``: nothing
     real looks at what follows it. Parents are left as they are, since their children do."""
@@ -104,6 +114,12 @@ def _pieces(states: Tensor, segments: Sequence[SegmentLike]) -> list[Tensor]:
         piece.contiguous() if number in parents else functional.pad(piece, (0, 0, 0, -piece.shape[1] % STEP))
         for number, piece in enumerate(pieces)
     ]
+
+
+def _seen(states: Sequence[Tensor], line: Sequence[int], before: Tensor | None) -> Tensor:
+    """Keys or values of a segment's line, one behind the other, behind the prefix."""
+    parts = [states[number] for number in line] if before is None else [before, *(states[n] for n in line)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _line(segments: Sequence[SegmentLike], number: int) -> list[int]:
@@ -149,27 +165,35 @@ def _outside(queries: int, keys: int, window: int, dtype: torch.dtype, device: t
     return torch.zeros(queries, keys, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
 
-_segments: ContextVar[Sequence[SegmentLike] | None] = ContextVar("segments of the flat batch", default=None)
+@dataclass(frozen=True)
+class Flat:
+    """The flat batch that is being computed: its segments, and what all of them see before themselves."""
+
+    segments: Sequence[SegmentLike]
+    prefix: Prefix | None = None
+
+
+_now: ContextVar[Flat | None] = ContextVar("the flat batch", default=None)
 """Beside the model's call and not in its keywords: compiled layers would be compiled anew for each batch."""
 
 
-def segments_now() -> Sequence[SegmentLike] | None:
-    """Those of the flat batch that is being computed; None outside of one."""
-    return _segments.get()
+def flat_now() -> Flat | None:
+    """The one that is being computed; None outside of one."""
+    return _now.get()
 
 
 @contextmanager
-def flat_attention_over(model: PreTrainedModel, segments: Sequence[SegmentLike]) -> Iterator[None]:
-    """Within the block the model's calls are flat batches of these segments."""
+def flat_attention_over(model: PreTrainedModel, batch: Flat) -> Iterator[None]:
+    """Within the block the model's calls are this flat batch."""
     before = model.config._attn_implementation
     model.set_attn_implementation(FLAT)
-    token = _segments.set(segments)
+    token = _now.set(batch)
     try:
         if model.config._attn_implementation != FLAT:
             raise NotImplementedError("its attention cannot be replaced")
         yield
     finally:
-        _segments.reset(token)
+        _now.reset(token)
         model.set_attn_implementation(before)
 
 

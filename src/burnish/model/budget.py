@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from burnish.model.blank import weight_bytes
 from burnish.model.layers import layers_of
+from burnish.model.quantize import is_quantized
 
 FAST = {"cpu": 4096, "cuda": 16384}
 """Tokens in a micro-batch beyond which little is won. On two cores 1,024 were a fifth slower, and 8,192 5 %
@@ -24,6 +28,8 @@ TRAINED = 4 + 4 + 8
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 """Where a container is told how much of the machine's memory it may have."""
 
+STATUS = Path("/proc/self/status")
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -33,16 +39,18 @@ class Budget:
     recompute: bool
 
 
-def fitting_budget(model: PreTrainedModel, memory: int, longest: int, ranks: int = 1) -> Budget:
+def fitting_budget(
+    model: PreTrainedModel, memory: int, longest: int, ranks: int = 1, device: str = ""
+) -> Budget:
     """For a model whose weights are split over so many ranks of ``memory`` bytes each, and a longest document
-    of so many tokens. Half of what the weights and the optimizer leave is for activations; the rest for the
-    head's chunks, products' buffers and all that is not counted here. From totals, so that it comes out the
-    same each time.
+    of so many tokens; ``device``: its type, where the model is on no device. Half of what the weights and the
+    optimizer leave is for activations; the rest for the head's chunks, products' buffers and all that is not
+    counted here. From totals, so that it comes out the same each time.
     """
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = weight_bytes(model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     room = (memory - (weights + trained * TRAINED) / ranks) / 2
-    fast, needed = FAST[model.device.type], max(LEAST, longest)
+    fast, needed = FAST[device or model.device.type], max(LEAST, longest)
     kept = int(room / token_bytes(model)) // STEP * STEP
     if kept >= needed:
         return Budget(min(fast, kept), recompute=False)
@@ -57,13 +65,20 @@ def token_bytes(model: PreTrainedModel) -> float:
     # An adapter that trains some tokens wraps them, so they are found by what is within.
     embeddings = {id(part) for end in ends if end is not None for part in end.modules()}
     wide: int = sum(
-        sum(weight.shape) * weight.element_size()
+        _ends(module, weight) * (weight if weight.is_floating_point() else model).dtype.itemsize
         for module in model.modules()
         if id(module) not in embeddings
         for weight in module.parameters(recurse=False)
         if weight.ndim == 2 and not isinstance(module, nn.Embedding)  # of positions
     )
     return 1.5 * wide
+
+
+def _ends(module: nn.Module, weight: Tensor) -> int:
+    """What goes into and out of a linear layer, whose weight may be packed."""
+    if is_quantized(module):
+        return int(module.in_features) + int(module.out_features)  # type: ignore[arg-type]
+    return sum(weight.shape)
 
 
 def token_bytes_recomputed(model: PreTrainedModel) -> float:
@@ -81,3 +96,15 @@ def memory_of(device: torch.device) -> int:
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = CGROUP.read_text("utf-8").strip() if CGROUP.is_file() else "max"
     return whole if limit == "max" else min(whole, int(limit))
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has held: of a GPU, or resident where the device is a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if STATUS.is_file():
+        # Not from getrusage: there a process begins with the peak of the one that started it.
+        (line,) = [line for line in STATUS.read_text("utf-8").splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

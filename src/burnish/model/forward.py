@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from burnish.model.attention import SegmentLike, flat_attention_over
+from burnish.model.attention import Flat, SegmentLike, flat_attention_over
 from burnish.model.head import Features, head_of
 from burnish.model.trial import (
     PIECE,
@@ -22,6 +22,7 @@ from burnish.model.trial import (
     unchanged_targets,
     with_neighbours_changed,
 )
+from burnish.model.virtual import virtual_count, virtual_of
 
 
 class FlatInput(Protocol):
@@ -62,19 +63,31 @@ STEP = 128
 
 def _flat_output(model: PreTrainedModel, batch: FlatInput) -> Tensor:
     ids, positions, segments = batch.input_ids, batch.position_ids, batch.segments
-    if missing := (-len(ids) % STEP if ids.device.type == "cpu" else 0):
+    targets, virtual = batch.target_positions, virtual_of(model)
+    base = model if virtual is None else model.get_base_model()
+    stands = 0 if virtual is None or virtual.embeddings is None else virtual.count
+    if missing := (-(len(ids) + stands) % STEP if ids.device.type == "cpu" else 0):
         segments = [*segments, Piece(len(ids), missing)]  # that nobody reads
         ids = torch.cat([ids, ids.new_zeros(missing)])
         positions = torch.cat([positions, positions.new_zeros(missing)])
-    with flat_attention_over(model, segments):
-        output = model(
-            input_ids=ids[None],
-            position_ids=positions[None],
-            logits_to_keep=batch.target_positions,
-            use_cache=False,
-        )
+    inputs: dict[str, Tensor] = {"input_ids": ids[None]}
+    if virtual is not None:
+        positions = positions + virtual.count
+    if virtual is not None and virtual.embeddings is not None:
+        embedded = base.get_input_embeddings()(ids)
+        inputs = {"inputs_embeds": torch.cat([virtual.embeddings, embedded])[None]}
+        positions = torch.cat([torch.arange(stands, device=ids.device), positions])
+        segments = [Piece(0, stands), *(_behind(segment, stands) for segment in segments)]
+        targets = targets + stands
+    with flat_attention_over(base, Flat(segments, None if virtual is None else virtual.prefix)):
+        output = base(**inputs, position_ids=positions[None], logits_to_keep=targets, use_cache=False)
     logits: Tensor = output.logits
     return logits
+
+
+def _behind(segment: SegmentLike, count: int) -> Piece:
+    """The segment where so many tokens stand before it that belong to each document."""
+    return Piece(segment.start + count, segment.length, 0 if segment.parent is None else segment.parent + 1)
 
 
 def padded(model: PreTrainedModel, batch: FlatInput) -> Features:
@@ -85,20 +98,23 @@ def padded(model: PreTrainedModel, batch: FlatInput) -> Features:
     rows = pad_sequence(list(batch.input_ids.split(lengths.tolist())), batch_first=True)
     real = torch.arange(rows.shape[1], device=device)[None] < lengths[:, None]
     logits: Tensor = model(input_ids=rows, attention_mask=real.long(), use_cache=False).logits
+    logits = logits[:, -rows.shape[1] :]  # of virtual tokens there may be some too
     return Features(logits[real][batch.target_positions])
 
 
 def rotary_reach(model: PreTrainedModel) -> int | None:
     """The length up to which a document's rotary angles are the same whatever else is in the batch; None
     where they always are. The kind ``longrope`` (Phi-3) takes others for all of a batch whose longest
-    document is longer, which therefore has to go alone. The kind ``dynamic`` does so beyond the model's
-    positions only, where no document gets.
+    document is longer, which therefore has to go alone; virtual tokens count too. The kind ``dynamic`` does
+    so beyond the model's positions only, where no document gets.
     """
     given = getattr(model.config, "rope_parameters", None) or {}
     # Some models have a kind of their own for each type of layer.
     kinds = [given, *(kind for kind in given.values() if isinstance(kind, dict))]
     reach = [
-        int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope"
+        int(kind["original_max_position_embeddings"]) - virtual_count(model)
+        for kind in kinds
+        if kind.get("rope_type") == "longrope"
     ]
     return min(reach, default=None)
 

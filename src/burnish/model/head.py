@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from peft.utils.other import TrainableTokensWrapper
+from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -51,6 +51,12 @@ def head_of(model: PreTrainedModel) -> Features | None:
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)  # Granite divides
     softcap = getattr(config, "final_logit_softcapping", None)
     behind = Features(torch.empty(0), scale=scale, softcap=softcap)
+    if (
+        isinstance(head, ModulesToSaveWrapper)
+        and len(head.active_adapters) == 1
+        and not head.disable_adapters
+    ):
+        head = head.modules_to_save[head.active_adapters[0]]
     if isinstance(head, TrainableTokensWrapper):
         adapter = head.token_adapter
         if len(adapter.active_adapters) != 1 or not isinstance(adapter.base_layer, nn.Linear):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,13 +21,13 @@ from transformers import (
 from transformers.utils import logging
 
 from burnish.errors import ModelError
+from burnish.model.quantize import Kind, dequantize, quantization, settle
+from burnish.model.saved import CONFIG, attach
 from burnish.run_folder import RunFolder, read_json
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-ADAPTER = "adapter_config.json"
-"""peft's name for what makes a folder an adapter."""
 CARD = "burnish.json"
 """What burnish writes beside a model: its base, its stop tokens and where it came from."""
 
@@ -51,28 +51,31 @@ def load_model(
     *,
     revision: str | None = None,
     dtype: Dtype = "auto",
+    quantize: Kind = "none",
     base: bool = False,
+    whole: bool = False,
     device: str | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
 
-    An adapter is put on its base, ready to answer; ``base``: the base alone, with the adapter's
-    tokenizer and template. ``device``: where to; unset: to the GPU where there is one. Raises
-    ``ModelError`` for what is missing, unsafe (pickles) or no model.
+    An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base``: the
+    base alone, with the adapter's tokenizer and template; ``whole``: what was quantized stands in fp32 as the
+    weights that it means. ``quantize``: of a plain model. ``device``: where to; unset: to the GPU where there
+    is one. Raises ``ModelError`` for what is missing, unsafe (pickles), no model, or an adapter that does not
+    fit.
     """
     _quiet()
     place = locate(name)
     folder, card = Path(place), _card(Path(place))
     tokenizer = _load_tokenizer(place, revision)
+    home = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_adapter(place):
-        model = _load_adapted(folder, card, tokenizer, dtype, base)
+        model = _load_adapted(folder, card, tokenizer, dtype, home, base=base, whole=whole)
     elif base and card:
-        model = load_model(
-            card["base"]["name"], revision=card["base"]["revision"], dtype=dtype, device="cpu"
-        ).model
+        origin = card["base"]
+        model = load_model(origin["name"], revision=origin["revision"], dtype=dtype, device=home).model
     else:
-        model = _load_plain(place, revision, dtype)
-    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model = _load_plain(place, revision, dtype, quantize, home)
     return LoadedModel(model, tokenizer, place, card.get("typed_tokens", "text"))
 
 
@@ -95,7 +98,7 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
     tokenizer, card = _load_tokenizer(place, revision), _card(Path(place))
     base = place
     if is_adapter(place):
-        base = card["base"]["name"] if card else read_json(Path(place) / ADAPTER)["base_model_name_or_path"]
+        base = card["base"]["name"] if card else read_json(Path(place) / CONFIG)["base_model_name_or_path"]
     local = Path(base).is_dir()
     try:
         config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
@@ -139,7 +142,7 @@ def locate(name: str) -> str:
 
 
 def is_adapter(place: str) -> bool:
-    return (Path(place) / ADAPTER).is_file()
+    return (Path(place) / CONFIG).is_file()
 
 
 def weights_sha256(place: str) -> str | None:
@@ -155,21 +158,30 @@ def weights_sha256(place: str) -> str | None:
     return whole.hexdigest()
 
 
-def _load_plain(place: str, revision: str | None, dtype: Dtype) -> PreTrainedModel:
+def _load_plain(
+    place: str, revision: str | None, dtype: Dtype, quantize: Kind, device: str
+) -> PreTrainedModel:
+    few_bits = {} if quantize == "none" else {"quantization_config": quantization(quantize, DTYPES[dtype])}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             place,
             revision=revision,
             dtype=DTYPES[dtype],
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=Path(place).is_dir(),
+            **few_bits,
+            **({"device_map": {"": device}} if few_bits else {}),  # packed where they stay
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{place} cannot be loaded: {_first_line(error)}",
             fix="It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
+    if few_bits:
+        settle(model)
+        return model
+    return model.to(device)
 
 
 def _load_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -182,15 +194,43 @@ def _load_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase
 
 
 def _load_adapted(
-    folder: Path, card: dict[str, Any], tokenizer: PreTrainedTokenizerBase, dtype: Dtype, base: bool
+    folder: Path,
+    card: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: Dtype,
+    device: str,
+    *,
+    base: bool,
+    whole: bool,
 ) -> PreTrainedModel:
-    """The adapter's base with the adapter's layers in it, or (``base``) without them."""
-    config = read_json(folder / ADAPTER)
-    origin = card["base"] if card else {"name": config["base_model_name_or_path"], "revision": None}
-    model = load_model(origin["name"], revision=origin["revision"], dtype=dtype, device="cpu").model
+    """The adapter's base with the adapter in it, or (``base``) without it."""
+    origin = card["base"] if card else {"name": read_json(folder / CONFIG)["base_model_name_or_path"]}
+    with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
+        found = beside.submit(weights_sha256, locate(origin["name"]))
+        model = load_model(
+            origin["name"],
+            revision=origin.get("revision"),
+            dtype=dtype,
+            quantize=origin.get("quantize", "none"),
+            device=device,
+        ).model
+        _require_same_base(folder, origin, found.result())
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    return model if base else PeftModel.from_pretrained(model, str(folder)).get_base_model()
+    if whole:
+        model = dequantize(model)
+    return model if base else attach(model, folder)
+
+
+def _require_same_base(folder: Path, origin: dict[str, Any], found: str | None) -> None:
+    """A Hub id without local files has no hash; its revision stands for it."""
+    expected = origin.get("sha256")
+    if expected and found and expected != found:
+        raise ModelError(
+            f"{folder} was trained on other weights than those that {origin['name']} holds now",
+            why=f"The hashes are {expected[:12]} and {found[:12]}; what it learnt holds for the first.",
+            fix="Put the base back as it was, or train the adapter anew on this one.",
+        )
 
 
 def _require_safe(folder: Path) -> None:

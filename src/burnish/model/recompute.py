@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from burnish.model.attention import flat_attention_over, segments_now
+from burnish.model.attention import flat_attention_over, flat_now
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
 from burnish.model.layers import calling, layers_of
@@ -31,11 +31,11 @@ def recomputed(forward: Forward) -> Forward:
 
 def _call_of(model: PreTrainedModel, layer: nn.Module) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
-        segments = segments_now()
+        batch = flat_now()
 
         def again(*arguments: Any, **named: Any) -> Any:
             # In the backward pass the model's own call is over, and with it all that stood around the layer.
-            around = nullcontext() if segments is None else flat_attention_over(model, segments)
+            around = nullcontext() if batch is None else flat_attention_over(model, batch)
             with around, fused_lora(layer):
                 return layer._call_impl(*arguments, **named)
 

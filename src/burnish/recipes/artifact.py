@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from burnish.model.load import CARD
@@ -18,11 +18,11 @@ from burnish.template import ChatTemplate
 def save_final(
     folder: Path,
     model: PreTrainedModel,
-    adapted: PeftModel | None,
+    save: Callable[[Path], None],
     template: ChatTemplate,
     card: dict[str, Any],
 ) -> None:
-    """Write ``folder`` whole or not at all. With an adapter, only the adapter is written.
+    """Write ``folder`` whole or not at all. ``save`` writes the weights: with an adapter, only that.
 
     Plain transformers and peft load it, and stop where training stopped: the stop ids stand in
     ``generation_config.json``.
@@ -30,13 +30,7 @@ def save_final(
     staged = folder.with_name(f"{STAGED}{folder.name}")
     for leftover in (staged, folder):
         shutil.rmtree(leftover, ignore_errors=True)
-    if adapted is None:
-        model.save_pretrained(staged)
-    else:
-        # "auto" would ask the Hub whether the base's embeddings were resized; the rows that are
-        # trained are saved with the adapter anyway.
-        adapted.save_pretrained(str(staged), save_embedding_layers=False)
-        (staged / "README.md").unlink(missing_ok=True)  # peft's empty form
+    save(staged)
     generation = model.generation_config
     assert generation is not None
     generation.eos_token_id = template.stop_ids

@@ -45,6 +45,7 @@ def provenance_of(
             "name": place if Path(config.model.name).is_dir() else config.model.name,
             "revision": config.model.revision,
             "sha256": weights_sha256(place),
+            "quantize": config.model.quantize,
         },
         "data": [_file(path) for path in (*config.data.train, *config.data.held_out)],
         "template_sha256": text_sha256(source if isinstance(source, str) else str(source)),
@@ -53,14 +54,16 @@ def provenance_of(
     }
 
 
-def finished(run: RunFolder, started: float) -> dict[str, Any]:
-    """What is known when it has ended. A resumed run's ``seconds`` are those of its last part."""
+def finished(run: RunFolder, started: float, peak: int) -> dict[str, Any]:
+    """What is known when it has ended; ``peak``: the most bytes of memory that training held. A resumed run's
+    ``seconds`` and ``peak_bytes`` are those of its last part."""
     ended = datetime.now(UTC).timestamp()
     steps = [row for row in read_lines(run.metrics) if row["kind"] == "train"]
     seconds = sum(row["seconds"] for row in steps)
     return {
         "finished": _iso(ended),
         "seconds": round(ended - started, 1),
+        "peak_bytes": peak,
         "training_seconds": round(seconds, 1),
         "tokens_per_second": round(_rate((row["tokens"] for row in steps), seconds), 1),
         "trained_tokens_per_second": round(_rate((row["trained_tokens"] for row in steps), seconds), 1),

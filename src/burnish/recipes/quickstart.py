@@ -45,8 +45,11 @@ def quickstart_config(out: str, *, full: bool, seed: int, overrides: Sequence[st
     return load_config(None, overrides, **given, **(FULL if full else LORA))
 
 
-def quickstart(config: RunConfig, *, screen: Screen | None = None, command: str = "") -> RunFolder:
-    """Fine-tune pebble and measure it before and after, into the run folder ``config.out``."""
+def quickstart(
+    config: RunConfig, *, screen: Screen | None = None, resume: bool = False, command: str = ""
+) -> RunFolder:
+    """Fine-tune pebble and measure it before and after, into the run folder ``config.out``; ``resume`` goes
+    on with the run that stands there."""
     shown = screen or Silence()
     test = {_question(row["messages"]): row for row in rows(HELD_OUT)}
 
@@ -61,7 +64,7 @@ def quickstart(config: RunConfig, *, screen: Screen | None = None, command: str 
             "prose_loss": _prose_loss(subject, [row["text"] for row in rows(TALES)]),
         }
 
-    return sft(config, measure=measure, judge=judge, screen=screen, command=command)
+    return sft(config, measure=measure, judge=judge, screen=screen, resume=resume, command=command)
 
 
 def _question(messages: list[dict[str, str]]) -> str:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, RunError
-from burnish.model.budget import FAST, Budget, fitting_budget, memory_of
+from burnish.model.budget import FAST, Budget, fitting_budget, memory_of, peak_bytes
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import Forward, choose_forward, shares_prefixes
 from burnish.model.load import load_model
@@ -111,6 +111,7 @@ class Trained:
     data: Prepared
     forward: Forward
     origin: dict[str, Any]
+    peak_bytes: int
 
 
 def _train(job: Job, resume: bool) -> Trained:
@@ -131,9 +132,15 @@ def _train(job: Job, resume: bool) -> Trained:
             fix="Raise data.held_out_share, or name a file in data.held_out.",
         )
     if ranks.count > 1:
+        _require_splitting(config)
         shard(model, ranks.count)
         screen.say(f"{ranks.count} ranks, each with its part of every weight.")
-    optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas, ranks=ranks)
+    few_bits = settings.optimizer == "adamw-8bit" or (
+        settings.optimizer == "auto" and config.model.quantize != "none" and model.device.type == "cuda"
+    )
+    optimizer = MasterAdamW(
+        model, weight_decay=settings.weight_decay, betas=settings.betas, few_bits=few_bits, ranks=ranks
+    )
     order = Order(len(data.train), settings.batch_size, settings.seed)
     trial = _trial_batch(data, order).to(model.device)
     forward, why_padded = choose_forward(model, trial)
@@ -210,7 +217,7 @@ def _train(job: Job, resume: bool) -> Trained:
                 break
     ranks.wait()  # for the first one to have saved
     saved = _chosen(run, memory if keeps_best else None, done, screen)
-    return Trained(saved, base, data, forward, origin)
+    return Trained(saved, base, data, forward, origin, peak_bytes(model.device))
 
 
 def _conclude(job: Job, trained: Trained) -> None:
@@ -221,7 +228,7 @@ def _conclude(job: Job, trained: Trained) -> None:
     done = trained.saved.step
     with writing(str(run.final)):
         card = trained.origin | {"step": done}
-        save_final(run.final, trainee.model, trainee.adapted, trainee.template, card)
+        save_final(run.final, trainee.model, trainee.save, trainee.template, card)
     job.screen.say(f"{run.final} holds the weights of step {done}.")
     del trainee
     loaded = load_model(str(run.path), dtype=config.model.dtype)
@@ -230,7 +237,7 @@ def _conclude(job: Job, trained: Trained) -> None:
     tuned = evaluation.whole(Subject(loaded.model, template, trained.forward), done)
     write_json(run.evaluation, {"base": trained.base, "tuned": tuned})
     run.report.unlink(missing_ok=True)  # one of the unfinished run
-    write_json(run.provenance, read_json(run.provenance) | finished(run, job.started))
+    write_json(run.provenance, read_json(run.provenance) | finished(run, job.started, trained.peak_bytes))
     write_report(run)
 
 
@@ -244,6 +251,21 @@ def _save(job: Job, optimizer: MasterAdamW, step: int, memory: Memory, spare: in
         job.journal.flush()
         keep = job.config.train.keep_checkpoints
         checkpoint.save(job.run.checkpoints, tensors, step, asdict(memory), keep, spare=spare)
+
+
+def _require_splitting(config: RunConfig) -> None:
+    """What cannot be split over ranks yet is said before the first step."""
+    for key, value, fine in (
+        ("model.quantize", config.model.quantize, ("none",)),
+        ("train.optimizer", config.train.optimizer, ("auto", "adamw")),
+        ("adapter.kind", config.adapter.kind, ("lora", "dora", "ia3", "bottleneck", "none")),
+    ):
+        if value not in fine:
+            raise ConfigError(
+                f"{key} {value} trains on one device only",
+                why="Its tensors cannot be split over several.",
+                fix="Start it without torchrun, or choose another.",
+            )
 
 
 def _require_unfinished(run: RunFolder) -> None:

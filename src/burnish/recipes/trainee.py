@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, ModelError
-from burnish.model.adapter import ParameterCount, add_lora, count_parameters, untrained_tokens
+from burnish.model.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
 from burnish.model.load import LoadedModel, is_adapter, load_model, locate
 from burnish.recipes.screen import Screen
 from burnish.template import ChatTemplate
@@ -21,11 +21,11 @@ from burnish.template.build import build_template
 
 @dataclass(frozen=True)
 class Trainee:
-    """``adapted``: peft's wrapper around the model where it has an adapter; ``place``: where the base came
-    from."""
+    """``save``: writes what was trained, the adapter or the whole model, into a folder; ``place``: where the
+    base came from."""
 
     model: PreTrainedModel
-    adapted: PeftModel | None
+    save: Callable[[Path], None]
     template: ChatTemplate
     place: str
     count: ParameterCount
@@ -41,21 +41,23 @@ def make_trainee(config: RunConfig, screen: Screen, device: str | None = None) -
             fix="Train from its base, or from a run of all weights (--adapter none).",
         )
     named = config.model
-    loaded = load_model(named.name, revision=named.revision, dtype=named.dtype, device=device)
+    loaded = load_model(
+        named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
+    )
     model = loaded.model
     template, new = _chat_template(config, loaded, screen)
-    adapted = None
+    save: Callable[[Path], None] = model.save_pretrained
     if config.adapter.kind == "none":
         model.requires_grad_(True)
     else:
         tokens = _trained_embeddings(config, model, template, new)
-        adapted = add_lora(model, config.adapter, tokens)
+        adapted = add_adapter(model, config.adapter, tokens)
+        model, save = adapted.model, adapted.save
         if tokens:
-            names = " ".join(template.tokenizer.convert_ids_to_tokens(tokens))
-            screen.say(f"The base never learned {names}; their embeddings are trained too.")
+            _tell_of_tokens(config, template, tokens, screen)
     count = count_parameters(model)
     screen.say(f"{count}.")
-    return Trainee(model, adapted, template, loaded.place, count)
+    return Trainee(model, save, template, loaded.place, count)
 
 
 @torch.no_grad()
@@ -75,6 +77,16 @@ def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tu
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return template, tokenizer.convert_tokens_to_ids(new)
+
+
+def _tell_of_tokens(config: RunConfig, template: ChatTemplate, tokens: list[int], screen: Screen) -> None:
+    names = " ".join(template.tokenizer.convert_ids_to_tokens(tokens))
+    screen.say(f"The base never learned {names}; their embeddings are trained too.")
+    if config.adapter.kind not in ("lora", "dora", "bottleneck"):
+        screen.warn(
+            f"Plain peft keeps no trained tokens beside {config.adapter.kind}: it would load final/ without "
+            "them. burnish loads them."
+        )
 
 
 def _trained_embeddings(

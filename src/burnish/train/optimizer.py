@@ -7,10 +7,13 @@ therefore has an fp32 master that takes the step, and the model's weight is its 
 from __future__ import annotations
 
 import math
+import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from burnish.errors import ConfigError
 from burnish.model.shard import forget_whole, joined_parts, local, part_of
 from burnish.train.ranks import Ranks
 
@@ -20,11 +23,19 @@ class MasterAdamW:
 
     Gradients of micro-batches add up in fp32 as well: ``accumulate`` moves them from the model to the
     masters after each backward pass. Matrices decay, vectors (norms, biases) do not. Of weights that are
-    split over ``ranks``, each rank keeps and steps the masters of its own part.
+    split over ``ranks``, each rank keeps and steps the masters of its own part. With ``few_bits`` the moments
+    have eight bits each, in blocks of 256 (Dettmers et al. 2021, arXiv:2110.02861), and move out of a GPU's
+    memory while it is short.
     """
 
     def __init__(
-        self, model: nn.Module, *, weight_decay: float, betas: tuple[float, float], ranks: Ranks = Ranks()
+        self,
+        model: nn.Module,
+        *,
+        weight_decay: float,
+        betas: tuple[float, float],
+        few_bits: bool = False,
+        ranks: Ranks = Ranks(),
     ) -> None:
         self.model, self.ranks = model, ranks
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -35,9 +46,13 @@ class MasterAdamW:
             {"params": matrices, "weight_decay": weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-        self.adam = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=0.0, betas=betas, fused=True
-        )
+        groups = [group for group in groups if group["params"]]
+        self.few_bits = few_bits
+        self.adam: Any
+        if few_bits:
+            self.adam = _paged_adamw_8bit(groups, betas)
+        else:
+            self.adam = torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
 
     def accumulate(self) -> None:
         for name, weight in self.weights.items():
@@ -83,8 +98,8 @@ class MasterAdamW:
         must call it; the table is empty on those that do not ``keep`` it."""
         table = {}
         for name, master in self.masters.items():
-            for key, part in {"master": master, **self.adam.state[master]}.items():
-                whole = joined_parts(part, self.weights[name]) if part.ndim else part
+            for key, part in {"master": master, **self._moments(master)}.items():
+                whole = joined_parts(part, self.weights[name]) if part.shape == master.shape else part
                 if keep:
                     table[f"{key}/{name}"] = whole if self.ranks.count == 1 else whole.cpu()
         return table
@@ -95,6 +110,9 @@ class MasterAdamW:
         for name, master in self.masters.items():
             weight = self.weights[name]
             master.copy_(part_of(table[f"master/{name}"], weight))
+            if self.few_bits:
+                self._load_few_bits(master, name, table)
+                continue
             moments = {key: part_of(table[f"{key}/{name}"], weight) for key in ("exp_avg", "exp_avg_sq")}
             self.adam.state[master] = {
                 "step": table[f"step/{name}"].clone(),
@@ -102,8 +120,40 @@ class MasterAdamW:
             }
         self._round_into_model()
 
+    def _moments(self, master: Tensor) -> dict[str, Tensor]:
+        """Of eight bits: the codes and the scale of each block; what the codes mean is always the same."""
+        state = self.adam.state[master]
+        kept = {key: value for key, value in state.items() if not key.startswith("qmap")}
+        return {
+            key: value if isinstance(value, Tensor) else torch.tensor(value) for key, value in kept.items()
+        }
+
+    def _load_few_bits(self, master: Tensor, name: str, table: dict[str, Tensor]) -> None:
+        for number, group in enumerate(self.adam.param_groups):
+            for place, parameter in enumerate(group["params"]):
+                if parameter is master:
+                    self.adam.init_state(group, master, number, place)  # in memory of its own kind
+        state = self.adam.state[master]
+        for key in self._moments(master):
+            if key == "step":
+                state[key] = int(table[f"{key}/{name}"])
+            else:
+                state[key].copy_(table[f"{key}/{name}"])
+
     @torch.no_grad()
     def _round_into_model(self) -> None:
         for name, weight in self.weights.items():
             local(weight).copy_(self.masters[name])
         forget_whole(self.model)
+
+
+def _paged_adamw_8bit(groups: list[dict[str, Any]], betas: tuple[float, float]) -> Any:
+    try:
+        from bitsandbytes.optim import PagedAdamW8bit
+    except ImportError as error:
+        raise ConfigError(
+            "train.optimizer adamw-8bit needs bitsandbytes", fix="Type: pip install 'burnish[quant]'"
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on a CPU nothing is moved, which is no matter for a warning
+        return PagedAdamW8bit(groups, lr=0.0, betas=betas)

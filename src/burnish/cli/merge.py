@@ -1,0 +1,61 @@
+"""burnish merge"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def merge(
+    run: Annotated[str, typer.Argument(help="A run folder, or the folder of an adapter.")],
+    out: Annotated[Path, typer.Option(help="The model folder to write; it must not exist.")],
+    dtype: Annotated[
+        str, typer.Option(help="Of the weights: bfloat16 or float32; auto: the base's own.")
+    ] = "auto",
+    data: Annotated[
+        Path | None, typer.Option(help="A .jsonl of conversations to prove it on; else the run's own rows.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="The mean KL, nats a token, from which a merge has failed.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep the folder of a merge that failed.")] = False,
+) -> None:
+    """Add a run's adapter into its base: one plain model folder, proven against the adapter."""
+    from typing import cast, get_args
+
+    from rich.table import Table
+
+    from burnish.cli.screen import TerminalScreen
+    from burnish.errors import ConfigError
+    from burnish.model.load import Dtype
+    from burnish.recipes.merge import LIMIT
+    from burnish.recipes.merge import merge as recipe
+
+    if dtype not in get_args(Dtype):
+        raise ConfigError(
+            f"--dtype {dtype}: no such type", fix=f"Choose one of {', '.join(get_args(Dtype))}."
+        )
+    screen = TerminalScreen()
+    chosen = LIMIT if limit is None else limit
+    proof = recipe(run, out, dtype=cast(Dtype, dtype), data=data, limit=chosen, force=force, screen=screen)
+    screen.say("\nThe merged model, read back, against the adapter as it was trained:")
+    table = Table()
+    table.add_column("measured", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    for measured, value in (
+        ("conversations", f"{proof.conversations:,}"),
+        ("tokens of answers", f"{proof.positions:,}"),
+        ("likeliest token the same", f"{proof.agreement:.2%}"),
+        ("mean KL, nats a token", f"{proof.mean_kl:.2e}"),
+        ("  its limit", f"{proof.limit:.2e}"),
+        ("largest KL, nats", f"{proof.largest_kl:.2e}"),
+    ):
+        table.add_row(measured, value)
+    screen.console.print(table)
+    if not proof.passed:
+        screen.warn(
+            f"The merge failed its proof and is kept, since --force was given: {out}/burnish.json says so."
+        )
+    screen.say(f"Talk to it:  burnish chat {out}")

@@ -1,0 +1,166 @@
+"""burnish plan"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from burnish.recipes.plan import Fitted, Plan
+
+FIELD = 2 + 2 + 12
+"""Bytes a parameter by which the field counts training all weights: bf16 weights and gradients, fp32 master
+and moments."""
+
+
+def plan(
+    config: Annotated[Path | None, typer.Argument(help="A run's config, YAML.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="A .jsonl file of rows; repeatable.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model folder, one with config.json alone, a Hub id, or pebble.")
+    ] = None,
+    adapter: Annotated[str | None, typer.Option(help="lora, ..., or none to train all weights.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Bytes of each device to fit into, as 24GB: says what to change.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Devices that share the model.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda; unset: what this machine has.")] = "",
+    probe: Annotated[bool, typer.Option(help="Time one layer to say how long the run takes.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say what a run takes of memory, disk and time, before a byte of weights is loaded."""
+    from burnish.cli.screen import TerminalScreen
+    from burnish.config import load_config
+    from burnish.errors import ConfigError
+    from burnish.recipes.plan import as_bytes, basis, fit_into
+    from burnish.recipes.plan import plan as recipe
+
+    if device not in ("", "cpu", "cuda"):
+        raise ConfigError(f"--device {device}: no such device", fix="Write cpu or cuda.")
+    limit = as_bytes(memory) if memory else None
+    given: dict[str, Any] = {"data.train": data, "model.name": model, "adapter.kind": adapter}
+    settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
+    found = basis(settings)
+    made = recipe(settings, found, device=device, devices=devices, available=limit, probe=probe)
+    fitted = None
+    if limit is not None:
+        fitted = fit_into(settings, found, limit, device=device, devices=devices)
+    if as_json:
+        typer.echo(json.dumps(made.as_dict() | ({"fit": _fit(fitted)} if fitted else {})))
+    else:
+        screen = TerminalScreen()
+        for line in [*_lines(made), *(_fit_lines(fitted, limit or 0) if fitted else [])]:
+            screen.say(line)
+    if fitted and not fitted.fits:
+        raise typer.Exit(1)
+
+
+def size(count: float) -> str:
+    """``1,234,000,000`` -> ``1.23 GB``."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:,.2f} {unit}"
+    return f"{count / 1e3:,.2f} kB"
+
+
+def _lines(made: Plan) -> list[str]:
+    from burnish.report.numbers import duration, plural
+
+    memory, way, work = made.memory, made.way, made.work
+    each = f" on each of {way.ranks} devices" if way.ranks > 1 else ""
+    lines = [f"{memory.count}.", "", f"Memory{each} ({way.device}), {memory.fullest}"]
+    parts = {name: bytes_ for name, bytes_ in memory.parts.items() if bytes_}
+    width = max(map(len, (*parts, "peak")))
+    total = sum(parts.values())
+    lines += [f"  {name:<{width}}  {size(b):>10}  {b / total:>5.1%}" for name, b in parts.items()]
+    lines += [f"  {'peak':<{width}}  {size(memory.peak):>10}", ""]
+    lines += ["The most in each phase"]
+    phases = max(map(len, memory.phases))
+    lines += [f"  {name:<{phases}}  {size(b):>10}" for name, b in memory.phases.items()]
+    again = ", activations computed again" if way.recompute else ""
+    compiled = ", layers compiled" if memory.compiled else ""
+    lines += [
+        "",
+        f"Micro-batches of up to {way.budget:,} tokens, the largest {memory.batch_tokens:,}"
+        f"{again}{compiled}.",
+    ]
+    if made.available:
+        room = "fits into" if memory.peak <= made.available else "does not fit into"
+        lines += [f"It {room} the {size(made.available)} of a device."]
+    lines += _in_words(made)
+    lines += ["", f"Disk  {', '.join(f'{name} {size(b)}' for name, b in made.disk.items())}"]
+    if work.steps:
+        lines += [f"Steps  {work.steps:,}: {plural(work.tokens, 'token')}, {work.trained:,} of them trained"]
+    if made.speed and work.tokens:
+        low, high = (duration(seconds) for seconds in made.speed.seconds(work.tokens))
+        lines += [f"Time  {low} to {high} of training: one layer, timed here with random weights, times all"]
+    elif made.speed:
+        lines += [f"Speed  about {1 / made.speed.best:,.0f} tokens/s: one layer, timed here, times all"]
+    lines += [f"Assumed: {text}." for text in made.assumed]
+    return lines
+
+
+def _in_words(made: Plan) -> list[str]:
+    """What the weights and the optimizer take a parameter, beside what the field counts."""
+    memory = made.memory
+    total, parts = memory.count.total, memory.parts
+    if made.config.adapter.kind != "none":
+        a_weight = parts["base weights"] * made.way.ranks / (total - memory.count.trainable)
+        return [f"The frozen base takes {a_weight:.2f} bytes a parameter."]
+    standing = ("base weights", "masters", "moments", "gradient sums", "gradients and the backward pass")
+    ours = sum(parts[name] for name in standing) * made.way.ranks / total
+    why = (
+        "gradients add up in fp32 (4 bytes), and the 2 of a backward pass come as activations go"
+        if parts["gradient sums"]
+        else "a step is one micro-batch, so that nothing is added up while activations stand"
+    )
+    return [
+        f"All weights: the field counts {FIELD} bytes a parameter, {size(FIELD * total)}: 2 of weights, 2 of "
+        f"gradients, 12 of masters and moments. Here they are {ours:.1f} at the peak: {why}."
+    ]
+
+
+def _fit(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "fits": fitted.fits,
+        "devices": fitted.devices,
+        "settings": fitted.settings,
+        "changes": [
+            {"settings": change.settings, "harm": change.harm, "saves_bytes": round(change.saves)}
+            for change in fitted.changes
+        ],
+        "plan": fitted.plan.as_dict(),
+    }
+
+
+def _fit_lines(fitted: Fitted, limit: int) -> list[str]:
+    peak = fitted.plan.memory.peak
+    lines = ["", f"To fit into {size(limit)}"]
+    if not fitted.changes and fitted.fits:
+        lines += ["  Nothing needs to change."]
+    for change in fitted.changes:
+        named = ", ".join(f"{key}: {value}" for key, value in change.settings.items())
+        lines += [f"  {named:<36} saves {size(change.saves):>10}   harm: {change.harm}"]
+    lines += [f"  then the peak is {size(peak)}"]
+    if not fitted.fits:
+        lines += [f"  It does not fit: {size(peak - limit)} are missing."]
+        if fitted.devices:
+            lines += [f"  {fitted.devices} such devices would do."]
+        return lines
+    settings = fitted.settings
+    chosen = [f"--set {key}={str(value).lower()}" for key, value in settings.items()]
+    return [*lines, "", "Add to the command:  " + " ".join(chosen), "", "or to the config:", *_yaml(settings)]
+
+
+def _yaml(settings: dict[str, Any]) -> list[str]:
+    import yaml
+
+    tree: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+    return yaml.safe_dump(tree, sort_keys=False).rstrip().splitlines()

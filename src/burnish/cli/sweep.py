@@ -1,0 +1,44 @@
+"""burnish sweep"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sweep(
+    base: Annotated[str, typer.Argument(metavar="CONFIG", help="A run's config, YAML; or quickstart.")],
+    over: Annotated[
+        list[str] | None, typer.Option(help="A key and its values, a.b=value,value; repeatable.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder for all runs and the table.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print sweep.json in place of the table.")] = False,
+) -> None:
+    """Run every combination of some values, and compare what they gave.
+
+    The same command goes on where a sweep was stopped. Leaves with 1 where a run failed.
+    """
+    from burnish.cli.screen import TerminalScreen
+    from burnish.recipes.combinations import plan_sweep
+    from burnish.recipes.screen import Silence
+    from burnish.recipes.sweep import document, run_sweep
+    from burnish.report.sweep_table import gathered, text_table
+
+    screen = TerminalScreen()
+    folder = out or Path("sweeps") / Path(base).stem
+    asked = plan_sweep(base, over or [], set_ or [], folder)
+    results = run_sweep(asked, Silence() if json_ else screen, shlex.join(["burnish", *sys.argv[1:]]))
+    if json_:
+        typer.echo(json.dumps(document(asked, results), indent=2, ensure_ascii=False))
+    else:
+        width = screen.console.width if screen.console.is_terminal else None
+        screen.say(f"\n{text_table(gathered(results), width)}")
+        screen.say(f"\nLook:  {asked.page}")
+    if any(result.state == "failed" for result in results):
+        raise typer.Exit(1)

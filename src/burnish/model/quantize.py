@@ -1,0 +1,147 @@
+"""Frozen bases in few bits: NF4 with double quantization, and int8, through bitsandbytes.
+
+NF4 (Dettmers et al. 2023, arXiv:2305.14314) keeps a weight as one of sixteen levels times the largest of its
+block of 64; these scales are themselves kept in eight bits, in blocks of 256. int8 keeps a weight as a 127th
+of the largest of its row (Dettmers et al. 2022, arXiv:2208.07339). Norms, embeddings and head stay as they are.
+
+Products are taken with the weights as whole numbers again, and activations are never quantized: LLM.int8's
+outliers are found over a whole batch, so that a document's logits would depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from burnish.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
+Kind = Literal["none", "nf4", "int8"]
+
+QUANTIZED_MARKS = (
+    "is_loaded_in_4bit",
+    "is_loaded_in_8bit",
+    "is_quantized",
+    "hf_quantizer",
+    "quantization_method",
+)
+"""By which transformers and peft know such a model."""
+
+PACKAGES = ("bitsandbytes", "accelerate")
+"""What the extra ``quant`` installs."""
+
+
+def quantization(kind: Kind, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """What transformers loads a model with; ``dtype``: that of the products. Raises ``ModelError`` where the
+    extra is not installed."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"model.quantize {kind} needs {' and '.join(missing)}",
+            fix="Type: pip install 'burnish[quant]'",
+        )
+    from transformers import BitsAndBytesConfig
+
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def settle(model: PreTrainedModel) -> None:
+    """Let a model that was loaded so compute as it is described above, in training as in answering. On a CPU
+    bitsandbytes would repack NF4 weights for answering and round their scales."""
+    for module in quantized_layers(model):
+        if multiplies_whole(module):
+            module.forward = _forward_of(module)  # found before the method of the class
+
+
+def is_quantized(module: nn.Module) -> bool:
+    return type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+
+
+def multiplies_whole(module: Any) -> bool:
+    """Whether a layer is quantized and makes its weight whole to multiply; NF4 on a GPU need not."""
+    return is_quantized(module) and (module.weight.device.type == "cpu" or module.weight.dtype == torch.int8)
+
+
+def quantized_layers(model: nn.Module) -> Iterator[Any]:
+    return (module for module in model.modules() if is_quantized(module))
+
+
+def whole_weight(module: Any, dtype: torch.dtype) -> Tensor:
+    """The weight (out, in) that a quantized layer stands for."""
+    import bitsandbytes.functional as bnb
+
+    weight = module.weight
+    if type(module).__name__ == "Linear4bit":
+        whole: Tensor = bnb.dequantize_4bit(weight.data, weight.quant_state)
+        return whole.to(dtype)
+    scales = weight.SCB if weight.SCB is not None else module.state.SCB
+    rows: Tensor = weight.data.float() * (scales.float() / 127)[:, None]
+    return rows.to(dtype)
+
+
+def weight_count(parameter: nn.Parameter) -> int:
+    """Weights that a parameter stands for: of NF4, two in each byte."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else int(torch.Size(state.shape).numel())
+
+
+@torch.no_grad()
+def dequantize(model: PreTrainedModel) -> PreTrainedModel:
+    """Put plain layers in fp32 into the place of quantized ones, and the rest into fp32 too."""
+    for name, module in list(model.named_modules()):
+        if is_quantized(module):
+            plain = nn.Linear(
+                module.in_features, module.out_features, bias=False, device=module.weight.device
+            )
+            plain.weight = nn.Parameter(whole_weight(module, torch.float32), requires_grad=False)
+            plain.bias = module.bias
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, plain)
+    for mark in (
+        "is_loaded_in_4bit",
+        "is_loaded_in_8bit",
+        "is_quantized",
+        "hf_quantizer",
+        "quantization_method",
+    ):
+        if hasattr(model, mark):
+            delattr(model, mark)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model.float()
+
+
+def _forward_of(module: Any) -> Any:
+    def forward(x: Tensor) -> Tensor:
+        return _Product.apply(x, module)  # type: ignore[no-any-return, no-untyped-call]
+
+    return forward
+
+
+class _Product(torch.autograd.Function):
+    """y = x W^T + b, W whole only while it is multiplied: in the backward pass it is made again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, module: Any) -> Tensor:
+        ctx.module = module
+        bias = None if module.bias is None else module.bias.to(x.dtype)
+        return functional.linear(x, whole_weight(module, x.dtype), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor, None]:
+        return outside[0] @ whole_weight(ctx.module, outside[0].dtype), None

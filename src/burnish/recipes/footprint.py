@@ -1,0 +1,165 @@
+"""The memory of a run, part by part and phase by phase, before anything of it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from burnish.config import RunConfig
+from burnish.errors import ModelError
+from burnish.loss.linear_cross_entropy import LOGITS
+from burnish.model.adapter import ParameterCount, count_parameters
+from burnish.model.blank import weight_bytes
+from burnish.model.compiled import pays
+from burnish.model.forward import flat, shares_prefixes
+from burnish.model.layers import layers_of
+from burnish.model.lora import fused
+from burnish.model.recompute import recomputed
+from burnish.model.tally import BACK, HEAD, KEPT, pass_peak
+from burnish.recipes.evaluation import BUDGET
+from burnish.recipes.work import Work, held_out_batch, largest_batch
+from burnish.tokens import Batch
+from burnish.train.objective import next_token_loss
+
+PROCESS = {"cpu": 660e6, "cuda": 600e6}
+"""Python, torch and the other libraries with what they set up at their first products. On a CPU as measured
+(``benchmarks/memory.py``): 420 MB once they are imported, 50 with a tokenizer, some 190 of kernels and their
+pages with the first products. On CUDA a guess at its context, for want of a measurement; it is no
+part of the peak that a run writes down there."""
+
+COMPILER = 150e6
+"""What the compiler brings into the process, about."""
+
+COMPILED = 0.75
+"""Of what layers keep for the backward pass, what compiled ones do: the rest is computed again from it. Both
+figures are from one run of a 39 M model, so they hold for others less well than what is counted."""
+
+SPARE = 2
+"""Layers' worth of activations that a CPU's memory holds besides: buffers within products, and what the
+allocator leaves free between pieces that do not fit each other. Fitted: six runs had 0.5 to 2.1 of them."""
+
+COMPILER = 150e6
+"""What the compiler brings into the process, about."""
+
+COMPILED = 0.75
+"""Of what layers keep for the backward pass, what compiled ones do: the rest is computed again from it. Both
+figures are from one run of a 39 M model, so they hold for others less well than what is counted."""
+
+SPARE = 2
+"""Layers' worth of activations that a CPU's memory holds besides: buffers within products, and what the allocator
+leaves free between pieces that do not fit each other. Fitted: in six runs it was 1.4 to 3.1 layers."""
+
+COMPILER = 100e6
+"""What the compiler brings into the process, about."""
+
+COMPILED = 0.65
+"""Of what layers keep for the backward pass, what compiled ones do: the rest is computed again from it. Both
+figures are fitted to one run of a 39 M model, so they hold less well than what is counted."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes for each device. ``parts``: what stands in memory together where forward and backward take most;
+    ``phases``: the most of each phase."""
+
+    parts: dict[str, float]
+    phases: dict[str, float]
+    count: ParameterCount
+    batch_tokens: int
+    compiled: bool
+
+    @property
+    def fullest(self) -> str:
+        return max(self.phases, key=lambda name: self.phases[name])
+
+    @property
+    def peak(self) -> float:
+        return self.phases[self.fullest]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run computes: the settings of a config with those that were left open filled in."""
+
+    budget: int
+    recompute: bool
+    eight_bit: bool
+    device: str
+    ranks: int
+
+
+def footprint(config: RunConfig, model: PreTrainedModel, work: Work, way: Way) -> Footprint:
+    """Of a model on the meta device with its adapter, as it is trained in this ``way``."""
+    count = count_parameters(model)
+    ranks, trained = way.ranks, count.trainable / way.ranks
+    theirs = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    whole = config.adapter.kind == "none"
+    weights = weight_bytes(model) / ranks
+    parts = {
+        "base weights": weights if whole else weights - theirs / ranks,
+        "adapter weights": 0.0 if whole else theirs / ranks,
+        "masters": 4 * trained,
+        "moments": trained * (2 if way.eight_bit else 8),
+    }
+    standing = sum(parts.values())
+    model.train()
+    share = shares_prefixes(model, flat)
+    batch, several = largest_batch(config, work, way.budget, share, ranks)
+    sums = 4 * trained
+    forward = recomputed(flat) if way.recompute else fused(flat)
+    try:
+        taken = pass_peak(lambda: forward(model, batch), lambda features: next_token_loss(features, batch))
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the memory of {type(model).__name__} cannot be counted: {error}",
+            why="It does not run in flat batches, or what it computes decides what it does next.",
+            fix="Try a run of a few steps: --set train.max_steps=2; provenance.json then has its peak_bytes.",
+        ) from error
+    parts["gradient sums"] = sums if several else 0.0
+    compiled = not way.recompute and ranks == 1 and _compiles(config, model, work)
+    gathered = gathered_bytes(model) if ranks > 1 else 0.0
+    moved = {
+        "activations kept": taken[KEPT] * (COMPILED if compiled else 1.0),
+        "the head's chunks and gradient": taken[HEAD] + (4.0 * LOGITS if way.device == "cuda" else 0.0),
+        "gradients and the backward pass": float(taken[BACK]),
+        "layers put together": gathered,
+    }
+    spare = _spare(model, batch) if way.device == "cpu" else 0.0
+    process = PROCESS[way.device] + (COMPILER if compiled and way.device == "cpu" else 0.0)
+    parts |= moved | {"spare": spare, "torch and the other libraries": process}
+    phases = {
+        "loading": weights * ranks + process if ranks > 1 else weights + process,
+        "measuring the base": weights + 4 * trained + _evaluating(model, work) + process,
+        "forward and backward": sum(parts.values()),
+        "the optimizer's step": standing + sums + process,
+    }
+    return Footprint(parts, phases, count, len(batch.input_ids), compiled)
+
+
+def _spare(model: PreTrainedModel, batch: Batch) -> float:
+    kept = pass_peak(lambda: fused(flat)(model, batch), lambda f: next_token_loss(f, batch))[KEPT]
+    return SPARE * kept / max(1, len(layers_of(model)))
+
+
+def _evaluating(model: PreTrainedModel, work: Work) -> float:
+    batch = held_out_batch(work, BUDGET)
+    if batch is None:
+        return 0.0
+    model.eval()
+    taken = pass_peak(lambda: flat(model, batch), lambda f: next_token_loss(f, batch), learns=False)
+    return float(sum(taken.values()))
+
+
+def _compiles(config: RunConfig, model: nn.Module, work: Work) -> bool:
+    wanted = config.train.compile
+    return pays(model, work.tokens) if wanted == "auto" else wanted
+
+
+def gathered_bytes(model: PreTrainedModel) -> float:
+    """What a device of several puts together while it computes: two layers, one of them ahead, and what is
+    outside of the layers."""
+    layers = layers_of(model)
+    sizes = [weight_bytes(layer) for layer in layers]
+    return weight_bytes(model) - sum(sizes) + 2 * max(sizes, default=0.0)

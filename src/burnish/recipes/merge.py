@@ -1,0 +1,292 @@
+"""An adapter merged into its base: one plain model folder, proven against the adapter that was trained."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel
+
+from burnish.config import RunConfig, load_config
+from burnish.data.read import BadRow, each_row
+from burnish.errors import ConfigError, DataError, ModelError, RunError
+from burnish.model.forward import Forward, choose_forward
+from burnish.model.head import Features
+from burnish.model.load import CARD, DTYPES, Dtype, is_adapter, load_model, locate, weights_sha256
+from burnish.model.merge import divergence, kind_of, merge_adapter, require_mergeable
+from burnish.model.saved import CONFIG
+from burnish.recipes.artifact import save_final
+from burnish.recipes.broken import Broken
+from burnish.recipes.prepare import fitted_rows, length_limit
+from burnish.recipes.screen import Screen, Silence
+from burnish.run_folder import STAGED, RunFolder, read_json, write_json
+from burnish.template import ChatTemplate
+from burnish.tokens import Batch, flatten
+
+LIMIT = 0.001
+"""Mean KL in nats a token beyond which a merge has failed; docs/adapters.md says how it was chosen."""
+CONVERSATIONS = 64
+"""Rows that both models are compared on."""
+TOGETHER = 64
+"""Positions compared at once: their logits are held in fp64."""
+
+
+NAMES: dict[torch.dtype, Dtype] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How near the merged model, read back from disk, is to the adapter as it was trained.
+
+    Over all ``positions`` at which an answer's token is predicted: the share where both think the same token
+    likeliest, and the mean and the largest KL(live || merged) in nats.
+    """
+
+    rows: tuple[str, ...]
+    conversations: int
+    positions: int
+    agreement: float
+    mean_kl: float
+    largest_kl: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.mean_kl <= self.limit  # a nan is not
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An adapter's folder with its base and what its training is known to have been. ``rows``: the files to
+    prove it on."""
+
+    folder: Path
+    card: dict[str, Any]
+    config: RunConfig
+    rows: tuple[str, ...]
+
+
+def merge(
+    name: str,
+    out: Path,
+    *,
+    dtype: Dtype = "auto",
+    data: Path | None = None,
+    limit: float = LIMIT,
+    force: bool = False,
+    screen: Screen | None = None,
+) -> Proof:
+    """Add the adapter ``name`` (a run or an adapter's folder) into its base and write the sum to ``out``.
+
+    ``dtype`` auto: the base's own type. ``out`` appears whole or not at all, and only where the proof holds
+    or ``force`` is given; ``burnish.json`` in it has the proof. Raises ``ModelError`` for what cannot be
+    merged and for a merge that is not what was trained.
+    """
+    screen = screen or Silence()
+    if out.exists() or out.is_symlink():
+        raise RunError(
+            f"{out} exists already",
+            why="A merge never overwrites what is there.",
+            fix="Choose another --out, or remove it.",
+        )
+    origin = _origin(name, data)
+    staged = out.with_name(f"{STAGED}{out.name}")
+    try:
+        with _writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            written = _write(origin, staged, dtype, screen)
+        proof = _prove(origin, staged, written, limit, screen)
+        if not proof.passed and not force:
+            raise ModelError(
+                f"the merged model is not what was trained: mean KL {proof.mean_kl:.2g} nats a token, "
+                f"{proof.agreement:.1%} of the likeliest tokens the same",
+                why=f"More than {limit:g} nats cannot be rounding. Nothing is left in {out}.",
+                fix="Keep the adapter on its base, try --dtype float32, or take it as it is with --force.",
+            )
+        with _writing(out):
+            shown = asdict(proof) | {"passed": proof.passed, "forced": not proof.passed}
+            write_json(staged / CARD, read_json(staged / CARD) | {"proof": shown})
+            staged.rename(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return proof
+
+
+def _origin(name: str, data: Path | None) -> Origin:
+    """What is to be merged; refuses what cannot be, before anything is loaded."""
+    place = locate(name)
+    if not is_adapter(place):
+        raise ModelError(
+            f"{name} has no adapter: it is whole weights already",
+            why="There is nothing to merge.",
+            fix="Use it as it is.",
+        )
+    folder = Path(place)
+    require_mergeable(folder)
+    config = _config(Path(name), folder)
+    rows = (str(data),) if data else (config.data.held_out or config.data.train)
+    if not rows:
+        raise ConfigError(
+            f"{name} is no run folder, so there are no rows to prove the merge on",
+            why="What was merged is compared with the adapter on conversations.",
+            fix="Give some with --data rows.jsonl.",
+        )
+    if missing := [path for path in rows if not Path(path).is_file()]:
+        raise DataError(
+            f"{missing[0]}: no such file",
+            why="What was merged is compared with the adapter on conversations, best those of its run.",
+            fix="Give some with --data rows.jsonl.",
+        )
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    return Origin(folder, card, config, rows)
+
+
+def _config(*places: Path) -> RunConfig:
+    """That of the run which one of the places is, or is the result of; else the defaults."""
+    for place in places:
+        for run in (RunFolder(place), RunFolder(place.parent)):
+            if run.config.is_file():
+                return load_config(run.config)
+    return RunConfig()
+
+
+def _write(origin: Origin, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
+    """Merge, and write a model folder. Gives the type of its weights."""
+    screen.say(f"Loading the base of {origin.folder}.")
+    packed = _base(origin).get("quantize", "none") != "none"
+    loaded = load_model(
+        str(origin.folder),
+        dtype=origin.config.model.dtype,
+        whole=packed,
+        device="cpu",  # where there is memory: what was packed is held in fp32
+    )
+    written = _type(origin, dtype)
+    model = loaded.model
+    merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
+    template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    screen.say(f"Writing {size / 2**20:,.0f} MiB.")
+    save_final(staged, model, model.save_pretrained, template, _card(origin, written))
+    return written
+
+
+def _type(origin: Origin, dtype: Dtype) -> torch.dtype:
+    """The base's own type, where none is asked for. Of float16 it is bfloat16, which was trained against."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    base = _base(origin)
+    place = locate(base["name"])
+    local = Path(place).is_dir()
+    own = AutoConfig.from_pretrained(place, revision=base.get("revision"), local_files_only=local).dtype
+    return torch.float32 if own in (None, torch.float32) else torch.bfloat16
+
+
+def _base(origin: Origin) -> dict[str, Any]:
+    if origin.card:
+        base: dict[str, Any] = origin.card["base"]
+        return base
+    return {"name": read_json(origin.folder / CONFIG)["base_model_name_or_path"], "revision": None}
+
+
+def _card(origin: Origin, written: torch.dtype) -> dict[str, Any]:
+    adapter = {
+        "name": str(origin.folder),
+        "kind": kind_of(origin.folder),
+        "sha256": weights_sha256(str(origin.folder)),
+    }
+    base = _base(origin)
+    if "sha256" not in base:
+        base = base | {"sha256": weights_sha256(locate(base["name"]))}
+    return {**origin.card, "base": base, "merged": adapter, "dtype": NAMES[written]}
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Tells what the disk refuses within the block."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{out} cannot be written: {error}",
+            why="Nothing is left of it.",
+            fix="Free some disk space, or choose another --out.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class States:
+    """What a model's head reads at the positions of each batch's answers, and the head."""
+
+    head: Features
+    hidden: tuple[Tensor, ...]
+
+    def logits(self, number: int, part: Tensor) -> Tensor:
+        """Of a batch, at some of its positions."""
+        return self.head.reading(self.hidden[number][part]).logits()
+
+
+def _prove(origin: Origin, staged: Path, written: torch.dtype, limit: float, screen: Screen) -> Proof:
+    """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
+    of the first only the states before its head are kept."""
+    live = load_model(str(origin.folder), dtype=origin.config.model.dtype)
+    template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens)
+    positions = getattr(live.model.config, "max_position_embeddings", None)
+    batches, conversations = _batches(origin, template, positions)
+    forward, _ = choose_forward(live.model, batches[0].to(live.model.device))
+    before = _states(live.model, forward, batches, "Running the adapter", screen)
+    del live
+    merged = load_model(str(staged), dtype=NAMES[written]).model
+    after = _states(merged, forward, batches, "Running the merged", screen)
+    same, nats = [], []
+    for number, hidden in enumerate(before.hidden):
+        for part in torch.arange(len(hidden)).split(TOGETHER):
+            one, other = before.logits(number, part), after.logits(number, part)
+            same.append(one.argmax(-1) == other.argmax(-1))
+            nats.append(divergence(one, other))
+    agreement, kl = torch.cat(same).double().mean().item(), torch.cat(nats)
+    return Proof(origin.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
+
+
+@torch.inference_mode()
+def _states(
+    model: PreTrainedModel, forward: Forward, batches: Sequence[Batch], task: str, screen: Screen
+) -> States:
+    model.eval()
+    hidden: list[Tensor] = []
+    for batch in batches:
+        features = forward(model, batch.to(model.device))
+        hidden.append(features.hidden)
+        screen.progress(task, len(hidden), len(batches))
+    return States(features.reading(torch.empty(0)), tuple(hidden))
+
+
+def _batches(origin: Origin, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
+    """The first conversations that can be used, each example of them a batch; and how many they are."""
+    config = origin.config
+    rows = (row for row in each_row(origin.rows) if not isinstance(row, BadRow))
+    broken = Broken(template, config.tokens.train_on)
+    limit = length_limit(config, positions)
+    examples = [
+        example
+        for _, _, fitted in fitted_rows(config, template, islice(rows, CONVERSATIONS), limit, broken)
+        for example in fitted.examples
+        if example.trained_tokens
+    ]
+    if not examples:
+        if broken.groups:
+            raise broken.as_error(CONVERSATIONS)
+        raise DataError(
+            f"{', '.join(origin.rows)}: no row has an answer to compare the models on",
+            fix="Give conversations with --data rows.jsonl.",
+        )
+    batches = [flatten([(np.array(e.input_ids), np.array(e.weights, np.float32))]) for e in examples]
+    return batches, len({example.source for example in examples})
