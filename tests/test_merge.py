@@ -111,8 +111,10 @@ def test_the_sum_is_what_base_and_adapter_give_together(changes: dict[str, Any],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 @pytest.mark.parametrize("tied", [True, False])
-def test_whatever_is_tied_and_whatever_is_adapted(family: str, changes: dict[str, Any], tied: bool) -> None:
-    """Merged in place. A head of its own comes out of a tied one only where the adapter changed it alone."""
+def test_whatever_is_tied_and_whatever_is_adapted(
+    family: str, changes: dict[str, Any], tied: bool, tmp_path: Path
+) -> None:
+    """Merged in place, and read back. A head of its own comes out of a tied one only where the adapter changed it alone."""
     model = tiny_model(family, tie_word_embeddings=tied)
     head_alone = "lm_head" in str(changes)
     if "targets" in changes:  # as other tools write it: no config of ours names the head
@@ -126,6 +128,9 @@ def test_whatever_is_tied_and_whatever_is_adapted(family: str, changes: dict[str
         live = adapted(input_ids=ids).logits
         merge_adapter(model, torch.float32)
         after = model(input_ids=ids).logits
+        model.save_pretrained(tmp_path)
+        again = AutoModelForCausalLM.from_pretrained(tmp_path)(input_ids=ids).logits
+    assert torch.equal(again, after)
     torch.testing.assert_close(after, live, rtol=1e-5, atol=1e-5)
     assert not any("lora" in name or "ia3" in name for name, _ in model.named_modules())
     head, table = model.get_output_embeddings().weight, model.get_input_embeddings().weight

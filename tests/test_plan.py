@@ -199,7 +199,7 @@ def test_unknown_models_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_does_not_run_flat_is_named(tmp_path: Path) -> None:
     tiny_config("falcon", 97).save_pretrained(tmp_path)
     config = load_config(None, ("adapter.kind=none",), **{"model.name": str(tmp_path)})
-    with pytest.raises(BurnishError, match="Falcon.*cannot be counted"):
+    with pytest.raises(BurnishError, match=r"Falcon.*cannot be counted"):
         plan(config, basis(config), device="cpu")
 
 

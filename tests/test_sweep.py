@@ -23,6 +23,7 @@ from burnish.cli.main import main
 from burnish.errors import BurnishError, ConfigError, DataError, Interrupted, RunError
 from burnish.pebble import CONVERSATIONS, HELD_OUT, rows
 from burnish.recipes.combinations import Sweep, name_of, plan_sweep, split_values
+from burnish.recipes.quickstart import STARTS
 from burnish.recipes.screen import Silence
 from burnish.recipes.sweep import run_sweep
 from burnish.report.sweep_charts import BOTTOM, LEFT, LETTER, TOP, Box, curves, scatter
@@ -116,9 +117,8 @@ def test_each_kind_is_swept_with_the_rate_that_the_quickstart_has_for_it(tmp_pat
     over = ["adapter.kind=lora,none,ia3"]
     lora, none, ia3 = plan_sweep("quickstart", over, [], tmp_path).combinations
     rates = [one.config.train.learning_rate for one in (lora, none, ia3)]
-    assert rates == [5e-4, 1e-4, 3e-3]
-    assert "--full" in none.begin
-    assert "--full" not in (*lora.begin, *ia3.begin)
+    assert rates == [STARTS[kind]["train.learning_rate"] for kind in ("lora", "none", "ia3")]
+    assert rates[0] != rates[1] != rates[2]
     (own,) = plan_sweep("quickstart", ["adapter.kind=ia3"], ["train.learning_rate=1"], tmp_path).combinations
     assert own.config.train.learning_rate == 1
 

@@ -69,7 +69,8 @@ def settle(model: PreTrainedModel) -> None:
 
 
 def is_quantized(module: nn.Module) -> bool:
-    return type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+    kind = type(module)  # peft has classes of the same names
+    return kind.__module__.startswith("bitsandbytes") and kind.__name__ in ("Linear4bit", "Linear8bitLt")
 
 
 def multiplies_whole(module: Any) -> bool:

@@ -131,9 +131,8 @@ def _combination(base: str, setting: dict[str, str], overrides: Sequence[str], f
     pairs = [*overrides, *[f"{key}={text}" for key, text in setting.items()]]
     try:
         if base == QUICKSTART:
-            full, pairs = _as_quickstart(pairs)
-            config = quickstart_config(out, full=full, seed=0, overrides=pairs)
-            verb = [QUICKSTART, *(["--full"] if full else [])]
+            config = quickstart_config(out, full=False, seed=0, overrides=pairs)
+            verb = [QUICKSTART]
         else:
             config = load_config(Path(base), pairs, out=out)
             verb = ["train", str(folder / "base.yaml")]
@@ -142,14 +141,6 @@ def _combination(base: str, setting: dict[str, str], overrides: Sequence[str], f
     sets = [argument for pair in pairs for argument in ("--set", pair)]
     resumed = (verb[0], "--resume", out)
     return Combination(name, values, config, (*verb, "--out", out, *sets), resumed)
-
-
-def _as_quickstart(pairs: list[str]) -> tuple[bool, list[str]]:
-    """Whether all weights are trained, and what is to be set. The quickstart has its own learning rates for
-    LoRA and for all weights; other kinds get their usual one, unless one is given."""
-    kind = quickstart_config("", full=False, seed=0, overrides=pairs).adapter.kind
-    own = kind in ("lora", "dora", "none")
-    return kind == "none", pairs if own else ["train.learning_rate=null", *pairs]
 
 
 def name_of(values: dict[str, Any]) -> str:

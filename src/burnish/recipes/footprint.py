@@ -29,27 +29,9 @@ PROCESS = {"cpu": 660e6, "cuda": 600e6}
 pages with the first products. On CUDA a guess at its context, for want of a measurement; it is no
 part of the peak that a run writes down there."""
 
-COMPILER = 150e6
-"""What the compiler brings into the process, about."""
-
-COMPILED = 0.75
-"""Of what layers keep for the backward pass, what compiled ones do: the rest is computed again from it. Both
-figures are from one run of a 39 M model, so they hold for others less well than what is counted."""
-
 SPARE = 2
-"""Layers' worth of activations that a CPU's memory holds besides: buffers within products, and what the
-allocator leaves free between pieces that do not fit each other. Fitted: six runs had 0.5 to 2.1 of them."""
-
-COMPILER = 150e6
-"""What the compiler brings into the process, about."""
-
-COMPILED = 0.75
-"""Of what layers keep for the backward pass, what compiled ones do: the rest is computed again from it. Both
-figures are from one run of a 39 M model, so they hold for others less well than what is counted."""
-
-SPARE = 2
-"""Layers' worth of activations that a CPU's memory holds besides: buffers within products, and what the allocator
-leaves free between pieces that do not fit each other. Fitted: in six runs it was 1.4 to 3.1 layers."""
+"""Layers' worth of activations that a CPU's memory holds besides: buffers within products, and holes that the
+allocator leaves between pieces. Fitted: six runs had 0.5 to 2.1 of them."""
 
 COMPILER = 100e6
 """What the compiler brings into the process, about."""

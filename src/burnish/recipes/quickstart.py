@@ -27,9 +27,17 @@ from burnish.train.fit import mean_loss
 BUDGET = 8192
 """Tokens in a forward pass of the measurements."""
 
-LORA = {"train.learning_rate": 5e-4, "adapter.rank": 32}
-FULL = {"train.learning_rate": 1e-4, "adapter.kind": "none"}
-"""Of the trials in LOG.md, those that forget least at the same accuracy."""
+LOW_RANK = {"train.learning_rate": 5e-4, "adapter.rank": 32}
+STARTS: dict[str, dict[str, Any]] = {
+    "lora": LOW_RANK,
+    "dora": LOW_RANK,
+    "ia3": {"train.learning_rate": 1e-2},
+    "prompt": {"train.learning_rate": 3e-2},
+    "prefix": {"train.learning_rate": 1e-2},
+    "bottleneck": {"train.learning_rate": 5e-4},
+    "none": {"train.learning_rate": 1e-4},
+}
+"""For each kind of adapter: of the trials in LOG.md, those that forget least at about the same accuracy."""
 
 
 def quickstart_config(out: str, *, full: bool, seed: int, overrides: Sequence[str] = ()) -> RunConfig:
@@ -42,7 +50,10 @@ def quickstart_config(out: str, *, full: bool, seed: int, overrides: Sequence[st
         "evaluate.max_new_tokens": 32,
         "out": out,
     }
-    return load_config(None, overrides, **given, **(FULL if full else LORA))
+    if full:
+        given["adapter.kind"] = "none"
+    kind = load_config(None, overrides, **given).adapter.kind
+    return load_config(None, overrides, **given, **STARTS[kind])
 
 
 def quickstart(
@@ -64,7 +75,15 @@ def quickstart(
             "prose_loss": _prose_loss(subject, [row["text"] for row in rows(TALES)]),
         }
 
-    return sft(config, measure=measure, judge=judge, screen=screen, resume=resume, command=command)
+    return sft(
+        config,
+        measure=measure,
+        judge=judge,
+        screen=screen,
+        resume=resume,
+        command=command,
+        verb="quickstart",
+    )
 
 
 def _question(messages: list[dict[str, str]]) -> str:

@@ -56,10 +56,11 @@ def sft(
     screen: Screen | None = None,
     resume: bool = False,
     command: str = "",
+    verb: str = "train",
 ) -> RunFolder:
     """Fine-tune as ``config`` says, into the run folder ``config.out``; gives that folder.
 
-    ``resume`` goes on with the run that stands there. Started by torchrun, the ranks split the model and the
+    ``resume`` goes on with the run that stands there; ``verb``: of the command that does. Started by torchrun, the ranks split the model and the
     work between them, and the first one writes and speaks. Raises a ``BurnishError`` for what a user can
     mend, and ``Interrupted``, with everything saved, when the person stops it.
     """
@@ -67,7 +68,7 @@ def sft(
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
     ranks, run = Ranks.started(), RunFolder(Path(config.out))
     told = screen if screen and ranks.first else Silence()
-    go_on = f"burnish train --resume {shlex.quote(str(run.path))}"
+    go_on = f"burnish {verb} --resume {shlex.quote(str(run.path))}"
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(run.held())
