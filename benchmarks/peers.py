@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from benchmarks.floor import RANK, measure, needed_products
 from benchmarks.machine import device, now, peak_bytes
@@ -95,9 +96,28 @@ def same_start(model: nn.Module) -> None:
 
 
 def train_burnish(job: Job, *, share: bool = True, compile: bool = True) -> Trained:
-    table = table_of(Path(job.folder))
+    model = load_model(str(base_of(Path(job.folder)))).model
+    if job.lora:
+        add_adapter(model, AdapterConfig(rank=RANK, alpha=ALPHA, targets="all-linear"), [])
+        same_start(model)
+    else:
+        model.requires_grad_(True)
+    return train_model(model, Path(job.folder), RATES[job.kind], job.launched, share=share, compile=compile)
+
+
+def train_model(
+    model: PreTrainedModel,
+    folder: Path,
+    rate: float,
+    launched: float,
+    *,
+    share: bool = True,
+    compile: bool = True,
+) -> Trained:
+    """One epoch of the material's rows, by the parts that a run of burnish consists of."""
+    table = table_of(folder)
     settings = TrainConfig(
-        learning_rate=RATES[job.kind],
+        learning_rate=rate,
         batch_size=ROWS_A_STEP,
         epochs=1,
         decay="constant",
@@ -107,12 +127,6 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = True) -> Trai
     )
     if device().type == "cpu":
         keep_memory()
-    model = load_model(str(base_of(Path(job.folder)))).model
-    if job.lora:
-        add_adapter(model, AdapterConfig(rank=RANK, alpha=ALPHA, targets="all-linear"), [])
-        same_start(model)
-    else:
-        model.requires_grad_(True)
     first = sorted(order_of(table)[0], key=table.length)
     trial = flatten([table.document(row) for row in (*first[:3], first[-1])]).to(model.device)
     forward, why = choose_forward(model, trial)
@@ -127,7 +141,7 @@ def train_burnish(job: Job, *, share: bool = True, compile: bool = True) -> Trai
     steps, started = [], 0.0
     for step in fit(model, table, settings, optimizer=optimizer, forward=forward, share=share):
         steps.append(step)
-        started = started or time.time() - job.launched
+        started = started or time.time() - launched
     return Trained(
         seconds=[step.seconds for step in steps],
         tokens=[step.tokens for step in steps],

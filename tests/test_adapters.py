@@ -245,6 +245,13 @@ def test_modules_to_save_are_trained_whole() -> None:
     torch.testing.assert_close(flat(model, batch).logits(), logits(model, batch), atol=1e-4, rtol=1e-4)
 
 
+def test_rows_of_a_head_with_a_bias_are_refused() -> None:
+    """peft 0.21 computes such a head without it."""
+    with pytest.raises(ModelError, match="the head of PhiForCausalLM has a bias"):
+        add_adapter(tiny_model("phi"), small("lora"), [5])
+    add_adapter(tiny_model("phi"), small("lora"), [])
+
+
 def test_numbers_of_layers() -> None:
     assert layer_numbers("0-2, 5", 6) == [0, 1, 2, 5]
     assert layer_numbers(None, 3) == [0, 1, 2]

@@ -114,7 +114,8 @@ def test_the_sum_is_what_base_and_adapter_give_together(changes: dict[str, Any],
 def test_whatever_is_tied_and_whatever_is_adapted(
     family: str, changes: dict[str, Any], tied: bool, tmp_path: Path
 ) -> None:
-    """Merged in place, and read back. A head of its own comes out of a tied one only where the adapter changed it alone."""
+    """Merged in place, and read back. A tied head becomes one of its own only where the adapter changed
+    that alone."""
     model = tiny_model(family, tie_word_embeddings=tied)
     head_alone = "lm_head" in str(changes)
     if "targets" in changes:  # as other tools write it: no config of ours names the head

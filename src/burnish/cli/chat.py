@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 HELP = "/system TEXT sets a system prompt, /forget starts anew, /quit leaves (so does Ctrl-D)."
 SWAP = (
-    "/adapter lists the adapters, /adapter NAME takes one, /adapter A=0.7 B=0.3 several, /adapter none none."
+    "/adapter lists the adapters, /adapter NAME takes one, /adapter A=0.7 B=0.3 adds several up, "
+    "/adapter none takes the base."
 )
 
 

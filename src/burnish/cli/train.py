@@ -18,7 +18,10 @@ def train(
         list[str] | None, typer.Option(help="A .jsonl file of messages rows; repeatable.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A model folder, a Hub id, or pebble.")] = None,
-    adapter: Annotated[str | None, typer.Option(help="lora, or none to train all weights.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="lora, dora, ia3, prompt, prefix, bottleneck, or none to train all weights."),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="The run folder to write.")] = None,
     track: Annotated[
         list[str] | None, typer.Option(help="trackio, wandb or tensorboard; repeatable.")

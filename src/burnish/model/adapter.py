@@ -218,6 +218,12 @@ def _token_rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list
     tables = [model.get_input_embeddings()]
     head = model.get_output_embeddings()
     if head is not None and head.weight is not tables[0].weight:
+        if getattr(head, "bias", None) is not None:
+            raise ModelError(
+                f"the head of {type(model).__name__} has a bias, which peft leaves out beside trained rows",
+                why="Every answer would be that of a model without it.",
+                fix="Set adapter.trainable_tokens=[]; for new tokens, adapter.modules_to_save=[lm_head].",
+            )
         tables.append(head)
     names = {id(module): name for name, module in model.named_modules()}
     return {names[id(table)]: list(tokens) for table in tables}

@@ -99,6 +99,7 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
     base = place
     if is_adapter(place):
         base = card["base"]["name"] if card else read_json(Path(place) / CONFIG)["base_model_name_or_path"]
+        base = locate(base)
     local = Path(base).is_dir()
     try:
         config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)

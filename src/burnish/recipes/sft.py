@@ -259,7 +259,7 @@ def _require_splitting(config: RunConfig) -> None:
     for key, value, fine in (
         ("model.quantize", config.model.quantize, ("none",)),
         ("train.optimizer", config.train.optimizer, ("auto", "adamw")),
-        ("adapter.kind", config.adapter.kind, ("lora", "dora", "ia3", "bottleneck", "none")),
+        ("adapter.kind", config.adapter.kind, ("lora", "bottleneck", "none")),
     ):
         if value not in fine:
             raise ConfigError(
