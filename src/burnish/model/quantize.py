@@ -2,7 +2,7 @@
 
 NF4 (Dettmers et al. 2023, arXiv:2305.14314) keeps a weight as one of sixteen levels times the largest of its
 block of 64; these scales are themselves kept in eight bits, in blocks of 256. int8 keeps a weight as a 127th
-of the largest of its row (Dettmers et al. 2022, arXiv:2208.07339). Norms, embeddings and head stay as they are.
+of the largest of its row (Dettmers et al. 2022, arXiv:2208.07339). Norms, embeddings and the head stay whole.
 
 Products are taken with the weights as whole numbers again, and activations are never quantized: LLM.int8's
 outliers are found over a whole batch, so that a document's logits would depend on its neighbours.

@@ -35,6 +35,11 @@ def virtual_count(model: nn.Module) -> int:
     return 0
 
 
+def without_virtual(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model with nothing before its texts."""
+    return model.get_base_model() if virtual_count(model) else model
+
+
 def virtual_of(model: PreTrainedModel) -> Virtual | None:
     """What stands before each text of a model, in the type of its weights; None where nothing does."""
     count = virtual_count(model)

@@ -32,8 +32,8 @@ STARTS: dict[str, dict[str, Any]] = {
     "lora": LOW_RANK,
     "dora": LOW_RANK,
     "ia3": {"train.learning_rate": 1e-2},
-    "prompt": {"train.learning_rate": 3e-2},
-    "prefix": {"train.learning_rate": 1e-2},
+    "prompt": {"train.learning_rate": 1e-2},
+    "prefix": {"train.learning_rate": 3e-2},
     "bottleneck": {"train.learning_rate": 5e-4},
     "none": {"train.learning_rate": 1e-4},
 }

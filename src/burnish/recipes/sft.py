@@ -23,6 +23,7 @@ from burnish.model.lora import fused
 from burnish.model.memory import keep_memory
 from burnish.model.recompute import recomputed
 from burnish.model.shard import shard
+from burnish.model.virtual import without_virtual
 from burnish.recipes.artifact import save_final
 from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
 from burnish.recipes.interrupt import Stopped, interruptible, resumable
@@ -60,9 +61,10 @@ def sft(
 ) -> RunFolder:
     """Fine-tune as ``config`` says, into the run folder ``config.out``; gives that folder.
 
-    ``resume`` goes on with the run that stands there; ``verb``: of the command that does. Started by torchrun, the ranks split the model and the
-    work between them, and the first one writes and speaks. Raises a ``BurnishError`` for what a user can
-    mend, and ``Interrupted``, with everything saved, when the person stops it.
+    ``resume`` goes on with the run that stands there; ``verb``: of the command that does. Started by
+    torchrun, the ranks split the model and the work between them, and the first one writes and speaks. Raises
+    a ``BurnishError`` for what a user can mend, and ``Interrupted``, with everything saved, when the person
+    stops it.
     """
     if config.out is None:
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
@@ -162,7 +164,8 @@ def _train(job: Job, resume: bool) -> Trained:
     if found is None:
         if ranks.first:
             _open_run(job, data, trainee.template, origin)
-        base = evaluation.whole(subject, 0)
+        # With virtual tokens a model is its base behind some noise, and not the base.
+        base = evaluation.whole(replace(subject, model=without_virtual(model)), 0)
         if ranks.first:
             write_json(run.evaluation, {"base": base})
         memory = Memory(budget.tokens)
