@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -397,6 +398,15 @@ def reloaded(run: RunFolder, how: str, folder: Path) -> Tensor:
     return load_file(out)["logits"]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", BEGIN_AS_BASE)
+def test_pebble_with_a_new_adapter_is_pebble(kind: str, dtype: Any) -> None:
+    batch = batch_of(vocabulary=4096)
+    model = load_model("pebble", dtype=dtype).model
+    base = logits(model, batch)
+    assert torch.equal(logits(add_adapter(model, small(kind), [2, 3]).model, batch), base)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pebble_is_trained_saved_and_loaded_in_a_fresh_process(kind: str, rows: Path, tmp_path: Path) -> None:
     """By burnish and by plain peft, with the logits of what was trained; and pebble stays as it was."""
@@ -488,6 +498,35 @@ def test_a_base_that_changed_is_refused(rows: Path, tmp_path: Path) -> None:
     save_file(weights | {name: weights[name] + 1}, base / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="trained on other weights"):
         load_model(str(run.path))
+
+
+def test_a_hub_ids_commit_is_kept_and_loaded_again(rows: Path, tmp_path: Path) -> None:
+    """Its branch moves on to other weights meanwhile. The cache is laid out as the Hub's library does."""
+    first, second = "1" * 40, "2" * 40
+    cached = tmp_path / "hub" / "models--owner--name"
+    for commit in (first, second):
+        shutil.copytree(PEBBLE_FOLDER, cached / "snapshots" / commit)
+    weights = load_file(PEBBLE_FOLDER / "model.safetensors")
+    other = {name: tensor * 2 for name, tensor in weights.items()}
+    save_file(other, cached / "snapshots" / second / "model.safetensors", metadata={"format": "pt"})
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(first)
+    code = "import sys; from burnish.cli.main import main; sys.exit(main())"
+    where = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    train = ["train", "--data", str(rows), "--model", "owner/name", "--out", str(tmp_path / "run")]
+    sets = ["train.max_steps=1", "data.held_out_share=0", "evaluate.samples=0"]
+    command = [sys.executable, "-c", code, *train, *[word for s in sets for word in ("--set", s)]]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | where)
+    base = read_json(tmp_path / "run" / "provenance.json")["base"]
+    assert (base["name"], base["revision"]) == ("owner/name", first)
+    (cached / "refs" / "main").write_text(second)
+    look = (
+        "import sys; from burnish import load_model; model = load_model(sys.argv[1]).model;"
+        "print(model.model.norm.weight.float().sum().item())"
+    )
+    command = [sys.executable, "-c", look, str(tmp_path / "run")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | where)
+    assert float(done.stdout) == weights["model.norm.weight"].float().sum().item()
 
 
 def test_counts_are_those_of_the_formula() -> None:

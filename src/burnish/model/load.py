@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -38,12 +39,13 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 @dataclass(frozen=True)
 class LoadedModel:
     """A model with its tokenizer. ``place``: the folder or Hub id that it came from; ``typed_tokens``: how
-    training read special tokens that a person typed."""
+    training read special tokens that a person typed; ``commit``: that of a Hub id, whose branch may move."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     place: str
     typed_tokens: Literal["text", "special"]
+    commit: str | None = None
 
 
 def load_model(
@@ -76,7 +78,8 @@ def load_model(
         model = load_model(origin["name"], revision=origin["revision"], dtype=dtype, device=home).model
     else:
         model = _load_plain(place, revision, dtype, quantize, home)
-    return LoadedModel(model, tokenizer, place, card.get("typed_tokens", "text"))
+    typed = card.get("typed_tokens", "text")
+    return LoadedModel(model, tokenizer, place, typed, _commit(place, revision))
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,14 @@ def _require_same_base(folder: Path, origin: dict[str, Any], found: str | None) 
             why=f"The hashes are {expected[:12]} and {found[:12]}; what it learnt holds for the first.",
             fix="Put the base back as it was, or train the adapter anew on this one.",
         )
+
+
+def _commit(place: str, revision: str | None) -> str | None:
+    """Of a Hub id that was just loaded: the folder of its files in the Hub's cache is named after it."""
+    if Path(place).is_dir():
+        return None
+    config = try_to_load_from_cache(place, "config.json", revision=revision or "main")
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 def _require_safe(folder: Path) -> None:

@@ -12,26 +12,19 @@ from typing import Any
 import yaml
 
 from burnish.config import RunConfig
-from burnish.model.adapter import ParameterCount
 from burnish.model.load import weights_sha256
 from burnish.recipes.artifact import text_sha256
+from burnish.recipes.trainee import Trainee
 from burnish.run_folder import RunFolder, read_lines
-from burnish.template import ChatTemplate
 from burnish.train.checkpoint import sha256
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors")
 
 
-def provenance_of(
-    config: RunConfig,
-    place: str,
-    template: ChatTemplate,
-    command: str,
-    started: float,
-    count: ParameterCount,
-) -> dict[str, Any]:
-    """What is known when a run starts. The config's hash leaves out ``out``: a run may be moved."""
-    source = template.source
+def provenance_of(config: RunConfig, trainee: Trainee, command: str, started: float) -> dict[str, Any]:
+    """What is known when a run starts. The config's hash leaves out ``out``: a run may be moved. Of a Hub id
+    the commit is kept, so that an adapter is later put on the base that it was trained on."""
+    source, count = trainee.template.source, trainee.count
     settings = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}))
     return {
         "burnish": version("burnish"),
@@ -42,9 +35,9 @@ def provenance_of(
         "packages": {name: version(name) for name in PACKAGES},
         "seed": config.train.seed,
         "base": {
-            "name": place if Path(config.model.name).is_dir() else config.model.name,
-            "revision": config.model.revision,
-            "sha256": weights_sha256(place),
+            "name": trainee.place if Path(config.model.name).is_dir() else config.model.name,
+            "revision": trainee.commit or config.model.revision,
+            "sha256": weights_sha256(trainee.place),
             "quantize": config.model.quantize,
         },
         "data": [_file(path) for path in (*config.data.train, *config.data.held_out)],

@@ -156,7 +156,7 @@ def _train(job: Job, resume: bool) -> Trained:
     trains = _training_forward(forward, model, trial, data, job, budget.recompute)
     subject = Subject(model, trainee.template, forward)
     evaluation = _evaluation(job, data)
-    origin = provenance_of(config, trainee.place, trainee.template, job.command, job.started, trainee.count)
+    origin = provenance_of(config, trainee, job.command, job.started)
 
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     search = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)

@@ -22,12 +22,13 @@ from burnish.template.build import build_template
 @dataclass(frozen=True)
 class Trainee:
     """``save``: writes what was trained, the adapter or the whole model, into a folder; ``place``: where the
-    base came from."""
+    base came from; ``commit``: that of a Hub id."""
 
     model: PreTrainedModel
     save: Callable[[Path], None]
     template: ChatTemplate
     place: str
+    commit: str | None
     count: ParameterCount
 
 
@@ -57,7 +58,7 @@ def make_trainee(config: RunConfig, screen: Screen, device: str | None = None) -
             _tell_of_tokens(config, template, tokens, screen)
     count = count_parameters(model)
     screen.say(f"{count}.")
-    return Trainee(model, save, template, loaded.place, count)
+    return Trainee(model, save, template, loaded.place, loaded.commit, count)
 
 
 @torch.no_grad()
