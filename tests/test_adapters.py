@@ -342,15 +342,18 @@ RELOAD = """
 import sys, torch
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import save_file
-run, ids, out, how = sys.argv[1:]
+from burnish import load_model
+run, ids, out, *ways = sys.argv[1:]
 ids = torch.tensor([[int(i) for i in ids.split(",")]])
-if how == "peft":
-    model = AutoPeftModelForCausalLM.from_pretrained(run + "/final", dtype=torch.float32).eval()
-else:
-    from burnish import load_model
-    model = load_model(run, dtype="float32").model.eval()
-with torch.no_grad():
-    save_file({"logits": model(input_ids=ids).logits[0, -ids.shape[1]:].contiguous()}, out)
+found = {}
+for way in ways:
+    if way == "peft":
+        model = AutoPeftModelForCausalLM.from_pretrained(run + "/final", dtype=torch.float32).eval()
+    else:
+        model = load_model(run, dtype="float32").model.eval()
+    with torch.no_grad():
+        found[way] = model(input_ids=ids).logits[0, -ids.shape[1]:].contiguous()
+save_file(found, out)
 """
 
 
@@ -389,13 +392,12 @@ def trained_run(rows: Path, out: Path, kind: str, *changes: str) -> RunFolder:
 PROMPT = [2, 300, 301, 302, 5, 3]
 
 
-def reloaded(run: RunFolder, how: str, folder: Path) -> Tensor:
-    """The logits of a fresh process, by burnish or by plain peft."""
-    out = folder / f"{how}.safetensors"
+def reloaded(run: RunFolder, ways: Sequence[str], out: Path) -> dict[str, Tensor]:
+    """The logits of a fresh process, by burnish and by plain peft."""
     ids = ",".join(map(str, PROMPT))
-    command = [sys.executable, "-W", "ignore", "-c", RELOAD, str(run.path), ids, str(out), how]
+    command = [sys.executable, "-W", "ignore", "-c", RELOAD, str(run.path), ids, str(out), *ways]
     subprocess.run(command, check=True, capture_output=True)
-    return load_file(out)["logits"]
+    return load_file(out)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -421,8 +423,8 @@ def test_pebble_is_trained_saved_and_loaded_in_a_fresh_process(kind: str, rows: 
         base = load_model("pebble", dtype="float32").model(input_ids=ids).logits[0]
     assert (expected - base).abs().max() > 1e-3
     ways = ["burnish", "peft"] if kind in IN_PEFT else ["burnish"]
-    for how in ways:
-        torch.testing.assert_close(reloaded(run, how, tmp_path), expected, atol=1e-5, rtol=1e-5)
+    for found in reloaded(run, ways, tmp_path / "logits.safetensors").values():
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     metrics = [json.loads(line) for line in run.metrics.read_text("utf-8").splitlines()]
     losses = [row["loss"] for row in metrics if row["kind"] == "train"]
     assert losses[-1] < losses[0]

@@ -127,9 +127,10 @@ def test_logits_are_those_of_the_weights_it_stands_for(kind: str) -> None:
     assert not list(quantized_layers(model))
 
 
-@pytest.mark.parametrize("bits", ["nf4", "int8"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_adapter_on_every_quantized_base(kind: str, bits: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "bits"), [*((kind, "nf4") for kind in KINDS), ("lora", "int8"), ("ia3", "int8")]
+)
+def test_every_adapter_on_a_quantized_base(kind: str, bits: str, tmp_path: Path) -> None:
     """The base's start, packing, gradients of no base weight, and loading again, in bf16 as users train."""
     batch = batch_of(vocabulary=4096)
     model = quantized(bits, "bfloat16")
