@@ -20,11 +20,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from benchmarks.floor import RANK, measure, needed_products
-from benchmarks.machine import device, now, peak_bytes
+from benchmarks.machine import device, now
 from benchmarks.material import SHAPES, base_of, table_of
 from burnish.config import AdapterConfig, TrainConfig
 from burnish.model.adapter import add_adapter
-from burnish.model.budget import FAST
+from burnish.model.budget import FAST, peak_bytes
 from burnish.model.compiled import compiled
 from burnish.model.forward import choose_forward, shares_prefixes
 from burnish.model.load import load_model
@@ -147,7 +147,7 @@ def train_model(
         tokens=[step.tokens for step in steps],
         losses=[step.loss for step in steps],
         norms=[step.grad_norm for step in steps],
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak_bytes(device()),
         started=started,
     )
 
@@ -244,7 +244,7 @@ def train_trl(job: Job, way: TrlWay) -> Trained:
         tokens=[sum(table.length(row) for row in rows) for rows in steps],
         losses=[float(row["loss"]) for row in history],
         norms=[float(row["grad_norm"]) for row in history],
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak_bytes(device()),
         started=ended[0][1] - job.launched,
     )
 

@@ -127,16 +127,17 @@ class RunFolder:
 
 
 @contextmanager
-def writing(what: str) -> Iterator[None]:
+def writing(
+    what: str,
+    *,
+    why: str = "The run stops here. What was saved before is whole.",
+    fix: str = "Free some disk space, or mend what the message names; then go on with --resume.",
+) -> Iterator[None]:
     """Tells what the disk refuses within the block, such as a file for which there is no space."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{what} cannot be written: {error}",
-            why="The run stops here. What was saved before is whole.",
-            fix="Free some disk space, or mend what the message names; then go on with --resume.",
-        ) from error
+        raise RunError(f"{what} cannot be written: {error}", why=why, fix=fix) from error
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
@@ -28,7 +27,7 @@ from burnish.recipes.artifact import save_final
 from burnish.recipes.broken import Broken
 from burnish.recipes.prepare import fitted_rows, length_limit
 from burnish.recipes.screen import Screen, Silence
-from burnish.run_folder import STAGED, RunFolder, read_json, write_json
+from burnish.run_folder import STAGED, RunFolder, read_json, write_json, writing
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, flatten
 
@@ -209,17 +208,10 @@ def _card(origin: Origin, written: torch.dtype) -> dict[str, Any]:
     return {**origin.card, "base": base, "merged": adapter, "dtype": NAMES[written]}
 
 
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Tells what the disk refuses within the block."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{out} cannot be written: {error}",
-            why="Nothing is left of it.",
-            fix="Free some disk space, or choose another --out.",
-        ) from error
+def _writing(out: Path) -> AbstractContextManager[None]:
+    return writing(
+        str(out), why="Nothing is left of it.", fix="Free some disk space, or choose another --out."
+    )
 
 
 @dataclass(frozen=True)
