@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from burnish.diagnose import Finding, Measured, findings_of, verdict
 from burnish.diagnose.measured import read_object
 from burnish.report.answers import answers
+from burnish.report.document import document
 from burnish.report.examples import examples
 from burnish.report.figures import key_figures
 from burnish.report.findings import findings_section
@@ -18,9 +18,6 @@ from burnish.report.markup import Markup, element, joined
 from burnish.report.numbers import duration, plural
 from burnish.report.origin import command, configuration, ledger, provenance
 from burnish.run_folder import RunFolder, write_whole
-
-# Nothing is loaded and no script runs, whatever should slip into the page.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def write_report(run: RunFolder) -> Path:
@@ -50,24 +47,13 @@ def page(measured: Measured, config: str, origin: dict[str, Any]) -> str:
         command(origin),
     ]
     title = f"{_base_name(origin)}, fine-tuned"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"burnish: {title}"),
-        # Of our own package, and read as CSS by the browser: it must not be escaped.
-        element("style", Markup(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))),
-    )
     body = element(
         "body",
         _opening(title, measured, origin, found),
         element("main", *sections),
         element("footer", element("p", f"Written by burnish {origin.get('burnish', '')}".rstrip() + ".")),
     )
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    return document(f"burnish: {title}", body)
 
 
 def _opening(title: str, measured: Measured, origin: dict[str, Any], found: Sequence[Finding]) -> Markup:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
+from burnish.report.document import document
 from burnish.report.markup import Markup, element, joined
 from burnish.report.numbers import plural
-from burnish.report.page import POLICY
 from burnish.report.sweep_charts import curves, marker, name_of, numbered, numeric_key, scatter, series_of
 from burnish.report.sweep_table import (
     COLUMNS,
@@ -39,19 +38,6 @@ TITLES = {
 def sweep_page(title: str, base: str, overrides: Sequence[str], results: Sequence[Result]) -> str:
     """One file that needs nothing but a browser. The same results give the same bytes."""
     rows = gathered(results)
-    style = "".join(
-        files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", "sweep.css")
-    )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", f"burnish sweep: {title}"),
-        element("style", Markup(style)),
-    )
     facts = [base, *overrides, _count(results)]
     opening = element(
         "header",
@@ -60,7 +46,7 @@ def sweep_page(title: str, base: str, overrides: Sequence[str], results: Sequenc
         element("p", " · ".join(facts), class_="facts"),
     )
     body = element("body", opening, element("main", _pictures(rows), _tables(rows), _failures(results)))
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    return document(f"burnish sweep: {title}", body, "sweep.css")
 
 
 def _count(results: Sequence[Result]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
+from burnish.report.document import document
 from burnish.report.markup import Markup, element
 from burnish.report.numbers import plural
-from burnish.report.page import POLICY
 from burnish.tokens.view import ViewedToken, by_message
 
 SPECIAL = re.compile(r"<[^<>\s]+>|\[/?\w+\]")
@@ -22,16 +21,6 @@ def write_tokens_page(path: Path, examples: Sequence[tuple[str, Sequence[ViewedT
 
 
 def tokens_page(examples: Sequence[tuple[str, Sequence[ViewedToken]]]) -> str:
-    style = files(__package__).joinpath("style.css").read_text("utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", "burnish: tokens"),
-        element("style", Markup(style)),
-    )
     trained = sum(token.trained for _, tokens in examples for token in tokens)
     total = sum(len(tokens) for _, tokens in examples)
     opening = element(
@@ -53,7 +42,7 @@ def tokens_page(examples: Sequence[tuple[str, Sequence[ViewedToken]]]) -> str:
         ),
     )
     body = element("body", opening, element("main", *[_example(*example) for example in examples]))
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    return document("burnish: tokens", body)
 
 
 def _example(source: str, tokens: Sequence[ViewedToken]) -> Markup:
