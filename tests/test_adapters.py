@@ -178,7 +178,7 @@ def test_a_bottleneck_by_hand() -> None:
     adapted = disturbed(add_adapter(model, small("bottleneck"), []))
     network = layers_of(adapted.model)[1].mlp.bottleneck
     h = torch.randn(3, 32)
-    down, up = network.down["default"], network.up["default"]
+    down, up = network.down, network.up
     inner = down.weight @ h[0] + down.bias
     gelu = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
     torch.testing.assert_close(network(h)[0], h[0] + up.weight @ gelu + up.bias)

@@ -25,8 +25,9 @@ from burnish.data import Conversation, Message
 from burnish.errors import ConfigError, DataError, ModelError, RunError
 from burnish.generate import Sampling, answer_all, open_model
 from burnish.model.adapter import add_adapter
-from burnish.model.load import PEBBLE_FOLDER, load_model, weights_sha256
+from burnish.model.load import PEBBLE_FOLDER, load_model
 from burnish.model.merge import merge_adapter
+from burnish.model.origin import weights_sha256
 from burnish.pebble import CONVERSATIONS
 from burnish.recipes import merge as recipe
 from burnish.recipes.artifact import save_final

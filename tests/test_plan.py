@@ -20,8 +20,9 @@ from burnish.cli.main import main
 from burnish.config import AdapterConfig
 from burnish.model import attention
 from burnish.model.adapter import add_adapter
-from burnish.model.blank import blank_model, shape_of, weight_bytes
+from burnish.model.blank import blank_model, shape_of
 from burnish.model.forward import flat
+from burnish.model.quantize import weight_bytes
 from burnish.model.recompute import recomputed
 from burnish.model.tally import KEPT, Tally, pass_peak
 from burnish.recipes.plan import Plan, as_bytes, basis, changed, fit_into, plan

@@ -18,8 +18,9 @@ from burnish.config import AdapterConfig
 from burnish.errors import ConfigError, ModelError
 from burnish.generate import open_several, parse_weights
 from burnish.model.adapter import add_adapter
-from burnish.model.load import load_model, weights_sha256
+from burnish.model.load import load_model
 from burnish.model.merge import adapted_layers
+from burnish.model.origin import weights_sha256
 from burnish.model.stack import Adapters, open_adapters, stacked
 from burnish.recipes.artifact import save_final
 from burnish.template import ChatTemplate

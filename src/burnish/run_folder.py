@@ -74,6 +74,12 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end; its report is written last, but can be asked for before."""
+        told = self.provenance.is_file() and self.report.is_file()
+        return told and "finished" in read_json(self.provenance)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes out within the block. The folder is made where there is none, and removed

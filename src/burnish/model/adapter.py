@@ -18,7 +18,6 @@ from peft import (
     PromptTuningInit,
     get_peft_model,
 )
-from peft.utils.other import set_additional_trainable_modules
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -78,10 +77,10 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Seq
     rows = _token_rows(model, train_tokens) if train_tokens else None
     whole = list(config.modules_to_save) or None
     if config.kind == "bottleneck":
-        extras = _Extras(whole, rows)
+        extras = saved.Extras(whole, rows)
         add_bottlenecks(model, config)
-        _guarded(set_additional_trainable_modules, model, extras, model.config.to_dict(), "default")
-        return Adapted(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras.as_dict()))
+        _guarded(extras.add_to, model)
+        return Adapted(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras))
     if config.kind in ("prompt", "prefix"):
         settings = _virtual_config(config)
     elif config.kind == "ia3":
@@ -126,21 +125,6 @@ def untrained_tokens(model: PreTrainedModel, candidates: Sequence[int]) -> list[
         if row.norm() < 0.25 * median or alike > 0.9:
             found.append(token)
     return found
-
-
-@dataclass
-class _Extras:
-    """What peft reads of a config to train whole modules and rows of tokens beside a method of ours."""
-
-    modules_to_save: list[str] | None
-    trainable_token_indices: dict[str, list[int]] | None
-    inference_mode: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "modules_to_save": self.modules_to_save,
-            "trainable_token_indices": self.trainable_token_indices,
-        }
 
 
 def _lora_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str] | None) -> LoraConfig:

@@ -26,55 +26,41 @@ NAME = "bottleneck"
 
 
 class Bottleneck(nn.Module):
-    """One network by the name of its adapter. ``weights``: how much each adapter in use counts."""
+    """The network. ``like``: (..., H), of the type and on the device that it gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, dropout: float, like: Tensor) -> None:
         super().__init__()
-        self.down, self.up = nn.ModuleDict(), nn.ModuleDict()
-        self.dropout = nn.ModuleDict()
-        self.weights: dict[str, float] = {}
-
-    def add(self, name: str, width: int, dropout: float, like: Tensor) -> None:
-        """``like``: (..., H), of the type and on the device that the network gets."""
         size = like.shape[-1]
         kind: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
-        self.down[name] = nn.Linear(size, width, **kind)
-        up = nn.Linear(width, size, **kind)
-        nn.init.zeros_(up.weight)
-        nn.init.zeros_(up.bias)
-        self.up[name] = up
-        self.dropout[name] = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.weights = {name: 1.0}
+        self.down, self.up = nn.Linear(size, width, **kind), nn.Linear(width, size, **kind)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        result = hidden
-        for name, weight in self.weights.items():
-            inner = functional.gelu(self.down[name](self.dropout[name](hidden)))
-            added = self.up[name](inner)
-            result = result + (added if weight == 1.0 else weight * added)
+    def added(self, hidden: Tensor) -> Tensor:
+        """What it adds to its input, of the same shape."""
+        result: Tensor = self.up(functional.gelu(self.down(self.dropout(hidden))))
         return result
 
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + self.added(hidden)
 
-def add_bottlenecks(model: PreTrainedModel, config: AdapterConfig, name: str = "default") -> None:
+
+def add_bottlenecks(model: PreTrainedModel, config: AdapterConfig) -> None:
     """Freeze ``model`` and put a network behind each half of its layers, which keep their own names."""
     model.requires_grad_(False)
     like = model.get_input_embeddings().weight
     layers = layers_of(model)
-    added = 0
-    for number in layer_numbers(config.layers, len(layers)):
-        for half in _halves(layers[number], config):
-            network = getattr(half, NAME, None)
-            if network is None:
-                network = Bottleneck()
-                half.add_module(NAME, network)
-                half.register_forward_hook(_through_the_network)
-            network.add(name, config.width, config.dropout, like)
-            added += 1
-    if not added:
+    chosen = [layers[number] for number in layer_numbers(config.layers, len(layers))]
+    halves = [half for layer in chosen for half in _halves(layer, config)]
+    if not halves:
         raise ModelError(
             f"adapter.targets: {type(model).__name__} has no such half of a layer",
             fix="Use all-linear for attention and the MLP, or attention, or name modules such as mlp.",
         )
+    for half in halves:
+        half.add_module(NAME, Bottleneck(config.width, config.dropout, like))
+        half.register_forward_hook(_through_the_network)
 
 
 def bottlenecks_of(model: nn.Module) -> list[Bottleneck]:

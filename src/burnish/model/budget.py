@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from burnish.model.blank import weight_bytes
 from burnish.model.layers import layers_of
-from burnish.model.quantize import is_quantized
+from burnish.model.quantize import is_quantized, weight_bytes
 
 FAST = {"cpu": 4096, "cuda": 16384}
 """Tokens in a micro-batch beyond which little is won. On two cores 1,024 were a fifth slower, and 8,192 5 %

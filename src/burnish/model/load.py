@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -22,16 +21,14 @@ from transformers import (
 from transformers.utils import logging
 
 from burnish.errors import ModelError
+from burnish.model.origin import Origin, card_of, is_adapter, origin_of, weights_sha256
 from burnish.model.quantize import Kind, dequantize, quantization, settle
-from burnish.model.saved import CONFIG, attach
-from burnish.run_folder import RunFolder, read_json
+from burnish.model.saved import attach
+from burnish.run_folder import RunFolder
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-CARD = "burnish.json"
-"""What burnish writes beside a model: its base, its stop tokens and where it came from."""
-
 DTYPES = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 Dtype = Literal["auto", "bfloat16", "float32"]
 
@@ -68,14 +65,14 @@ def load_model(
     """
     _quiet()
     place = locate(name)
-    folder, card = Path(place), _card(Path(place))
+    folder, card = Path(place), card_of(Path(place))
     tokenizer = _load_tokenizer(place, revision)
     home = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_adapter(place):
-        model = _load_adapted(folder, card, tokenizer, dtype, home, base=base, whole=whole)
+        model = _load_adapted(folder, tokenizer, dtype, home, base=base, whole=whole)
     elif base and card:
-        origin = card["base"]
-        model = load_model(origin["name"], revision=origin["revision"], dtype=dtype, device=home).model
+        origin = origin_of(folder)
+        model = load_model(origin.name, revision=origin.revision, dtype=dtype, device=home).model
     else:
         model = _load_plain(place, revision, dtype, quantize, home)
     typed = card.get("typed_tokens", "text")
@@ -98,11 +95,8 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
     """What can be known of a model before its weights are read. Raises ``ModelError`` as ``load_model``."""
     _quiet()
     place = locate(name)
-    tokenizer, card = _load_tokenizer(place, revision), _card(Path(place))
-    base = place
-    if is_adapter(place):
-        base = card["base"]["name"] if card else read_json(Path(place) / CONFIG)["base_model_name_or_path"]
-        base = locate(base)
+    tokenizer = _load_tokenizer(place, revision)
+    base = locate(origin_of(Path(place)).name) if is_adapter(place) else place
     local = Path(base).is_dir()
     try:
         config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
@@ -117,7 +111,7 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
         tokenizer,
         place,
         getattr(config, "max_position_embeddings", None),
-        card.get("typed_tokens", "text"),
+        card_of(Path(place)).get("typed_tokens", "text"),
         tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
     )
 
@@ -143,23 +137,6 @@ def locate(name: str) -> str:
             fix="Give a folder with config.json and *.safetensors, a Hub id (owner/name), or pebble.",
         )
     return name
-
-
-def is_adapter(place: str) -> bool:
-    return (Path(place) / CONFIG).is_file()
-
-
-def weights_sha256(place: str) -> str | None:
-    """One hash over a local folder's weight files, by name and content; None for a Hub id."""
-    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
-    if not files:
-        return None
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(file.name.encode())
-        with file.open("rb") as content:
-            whole.update(hashlib.file_digest(content, "sha256").digest())
-    return whole.hexdigest()
 
 
 def _load_plain(
@@ -199,7 +176,6 @@ def _load_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase
 
 def _load_adapted(
     folder: Path,
-    card: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     dtype: Dtype,
     device: str,
@@ -208,15 +184,11 @@ def _load_adapted(
     whole: bool,
 ) -> PreTrainedModel:
     """The adapter's base with the adapter in it, or (``base``) without it."""
-    origin = card["base"] if card else {"name": read_json(folder / CONFIG)["base_model_name_or_path"]}
+    origin = origin_of(folder)
     with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(origin["name"]))
+        found = beside.submit(weights_sha256, locate(origin.name))
         model = load_model(
-            origin["name"],
-            revision=origin.get("revision"),
-            dtype=dtype,
-            quantize=origin.get("quantize", "none"),
-            device=device,
+            origin.name, revision=origin.revision, dtype=dtype, quantize=origin.quantize, device=device
         ).model
         _require_same_base(folder, origin, found.result())
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
@@ -226,13 +198,12 @@ def _load_adapted(
     return model if base else attach(model, folder)
 
 
-def _require_same_base(folder: Path, origin: dict[str, Any], found: str | None) -> None:
+def _require_same_base(folder: Path, origin: Origin, found: str | None) -> None:
     """A Hub id without local files has no hash; its revision stands for it."""
-    expected = origin.get("sha256")
-    if expected and found and expected != found:
+    if origin.sha256 and found and origin.sha256 != found:
         raise ModelError(
-            f"{folder} was trained on other weights than those that {origin['name']} holds now",
-            why=f"The hashes are {expected[:12]} and {found[:12]}; what it learnt holds for the first.",
+            f"{folder} was trained on other weights than those that {origin.name} holds now",
+            why=f"The hashes are {origin.sha256[:12]} and {found[:12]}; what it learnt holds for the first.",
             fix="Put the base back as it was, or train the adapter anew on this one.",
         )
 
@@ -256,10 +227,6 @@ def _require_safe(folder: Path) -> None:
             fix="Convert it on a machine you can lose: model.save_pretrained(folder) writes safetensors.",
         )
     raise ModelError(f"{folder} holds no model: no *.safetensors in it")
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    return read_json(folder / CARD) if (folder / CARD).is_file() else {}
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from burnish.errors import ModelError
-from burnish.model.saved import BOTTLENECK, CONFIG
-from burnish.run_folder import read_json
+from burnish.model.origin import kind_of
 
 WRAPPERS = (BaseTunerLayer, AuxiliaryTrainingWrapper)
 """What peft puts in the place of a layer."""
@@ -26,15 +25,6 @@ NO_WEIGHT = {
     "bottleneck": "its networks are functions that are not linear: no weight does the same",
 }
 """Methods that stay beside their base, and why."""
-
-
-def kind_of(folder: Path) -> str:
-    """An adapter's method, by the names that configs have for it."""
-    settings = read_json(folder / CONFIG)
-    if settings["peft_type"] == BOTTLENECK:
-        return "bottleneck"
-    kind = str(settings["peft_type"]).lower().removesuffix("_tuning")
-    return "dora" if kind == "lora" and settings.get("use_dora") else kind
 
 
 def require_mergeable(folder: Path) -> None:

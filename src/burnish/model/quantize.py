@@ -35,6 +35,9 @@ QUANTIZED_MARKS = (
 )
 """By which transformers and peft know such a model."""
 
+BLOCK, OUTER = 64, 256
+"""Weights under one 8-bit scale of NF4, and scales under one of fp32."""
+
 PACKAGES = ("bitsandbytes", "accelerate")
 """What the extra ``quant`` installs."""
 
@@ -68,14 +71,38 @@ def settle(model: PreTrainedModel) -> None:
             module.forward = _forward_of(module)  # found before the method of the class
 
 
+class FewBits(nn.Linear):
+    """A quantized layer of a model on the meta device: it has a plain weight's shape, and computes and takes
+    memory as one of bitsandbytes' does."""
+
+    def __init__(self, plain: nn.Linear, kind: Kind) -> None:
+        super().__init__(
+            plain.in_features, plain.out_features, plain.bias is not None, "meta", plain.weight.dtype
+        )
+        self.kind = kind
+
+    @property
+    def bytes(self) -> float:
+        """NF4: half a byte a weight, and of each block a scale of one byte and its part of an fp32 one."""
+        count = self.weight.numel()
+        rest = 0 if self.bias is None else self.bias.nbytes
+        if self.kind == "int8":
+            return count + 4 * self.out_features + rest
+        return count / 2 + count / BLOCK * (1 + 4 / OUTER) + rest
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Product.apply(x, self)  # type: ignore[no-any-return, no-untyped-call]
+
+
 def is_quantized(module: nn.Module) -> bool:
     kind = type(module)  # peft has classes of the same names
-    return kind.__module__.startswith("bitsandbytes") and kind.__name__ in ("Linear4bit", "Linear8bitLt")
+    packed = kind.__module__.startswith("bitsandbytes") and kind.__name__ in ("Linear4bit", "Linear8bitLt")
+    return packed or kind is FewBits
 
 
 def multiplies_whole(module: Any) -> bool:
     """Whether a layer is quantized and makes its weight whole to multiply; NF4 on a GPU need not."""
-    return is_quantized(module) and (module.weight.device.type == "cpu" or module.weight.dtype == torch.int8)
+    return is_quantized(module) and (module.weight.device.type != "cuda" or module.weight.dtype == torch.int8)
 
 
 def quantized_layers(model: nn.Module) -> Iterator[Any]:
@@ -84,15 +111,26 @@ def quantized_layers(model: nn.Module) -> Iterator[Any]:
 
 def whole_weight(module: Any, dtype: torch.dtype) -> Tensor:
     """The weight (out, in) that a quantized layer stands for."""
-    import bitsandbytes.functional as bnb
-
     weight = module.weight
+    if type(module) is FewBits:
+        made = weight.float() * 1.0 if module.kind == "int8" else torch.empty_like(weight)
+        return made.to(dtype)  # as much memory as the ways below take
     if type(module).__name__ == "Linear4bit":
+        import bitsandbytes.functional as bnb
+
         whole: Tensor = bnb.dequantize_4bit(weight.data, weight.quant_state)
         return whole.to(dtype)
     scales = weight.SCB if weight.SCB is not None else module.state.SCB
     rows: Tensor = weight.data.float() * (scales.float() / 127)[:, None]
     return rows.to(dtype)
+
+
+def weight_bytes(model: nn.Module) -> float:
+    """Bytes of all parameters of a model on the meta device, packed ones as they are kept."""
+    packed = [module for module in model.modules() if isinstance(module, FewBits)]
+    theirs = {id(weight) for module in packed for weight in module.parameters(recurse=False)}
+    plain: int = sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in theirs)
+    return plain + sum(module.bytes for module in packed)
 
 
 def weight_count(parameter: nn.Parameter) -> int:
@@ -113,13 +151,7 @@ def dequantize(model: PreTrainedModel) -> PreTrainedModel:
             plain.bias = module.bias
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, plain)
-    for mark in (
-        "is_loaded_in_4bit",
-        "is_loaded_in_8bit",
-        "is_quantized",
-        "hf_quantizer",
-        "quantization_method",
-    ):
+    for mark in QUANTIZED_MARKS:
         if hasattr(model, mark):
             delattr(model, mark)
     if hasattr(model.config, "quantization_config"):

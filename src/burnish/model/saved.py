@@ -10,8 +10,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MethodType, SimpleNamespace
+from types import MethodType
 from typing import Any
 
 import torch
@@ -39,6 +40,9 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 BOTTLENECK = "BURNISH_BOTTLENECK"
 """In the place of peft's name of a method."""
+
+OF_BOTTLENECKS = ("width", "dropout", "targets", "layers")
+"""Keys of the adapter section that make bottlenecks what they are."""
 
 VECTORS = ("ia3_l", "lora_magnitude_vector")
 """What scales: near 1 bf16 has steps of 0.8 %, so these stay in fp32 whatever the base is."""
@@ -89,19 +93,28 @@ def save_adapter(wrapper: PeftModel, folder: Path, start: Mapping[str, Tensor] =
     _write(folder, written, tensors)
 
 
-def save_bottlenecks(
-    model: PreTrainedModel, folder: Path, config: AdapterConfig, extras: Mapping[str, Any]
-) -> None:
+@dataclass
+class Extras:
+    """What is trained beside a method of ours: whole modules, and rows of tokens by their module."""
+
+    modules_to_save: list[str] | None
+    trainable_token_indices: dict[str, list[int]] | None
+
+    def add_to(self, model: PreTrainedModel) -> None:
+        self.inference_mode = False  # peft reads this and the fields as of a config of its own
+        set_additional_trainable_modules(model, self, model.config.to_dict(), "default")
+
+
+def save_bottlenecks(model: PreTrainedModel, folder: Path, config: AdapterConfig, extras: Extras) -> None:
     """The same for bottlenecks, whose config names what ``attach`` needs to make them again."""
-    keys = ("width", "dropout", "targets", "layers")
     written = {
         "peft_type": BOTTLENECK,
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model.name_or_path,
     }
-    settings = config.model_dump(mode="json", include=set(keys))
+    settings = config.model_dump(mode="json", include=set(OF_BOTTLENECKS))
     tensors = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-    _write(folder, {**written, **settings, **extras}, tensors)
+    _write(folder, {**written, **settings, **asdict(extras)}, tensors)
 
 
 def attach(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -150,20 +163,9 @@ def _attach_peft(
 def _attach_bottlenecks(
     model: PreTrainedModel, written: dict[str, Any], tensors: dict[str, Tensor], folder: Path
 ) -> None:
-    keys = ("width", "dropout", "targets", "layers")
-    targets = written["targets"]
-    config = AdapterConfig(
-        kind="bottleneck",
-        **{key: written[key] for key in keys if key != "targets"},
-        targets=targets if isinstance(targets, str) else tuple(targets),
-    )
-    add_bottlenecks(model, config)
-    extras = SimpleNamespace(
-        modules_to_save=written["modules_to_save"],
-        trainable_token_indices=written["trainable_token_indices"],
-        inference_mode=False,
-    )
-    set_additional_trainable_modules(model, extras, model.config.to_dict(), "default")
+    settings = {key: written[key] for key in OF_BOTTLENECKS}
+    add_bottlenecks(model, AdapterConfig.model_validate({"kind": "bottleneck", **settings}))
+    Extras(written["modules_to_save"], written["trainable_token_indices"]).add_to(model)
     expected = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     _require_keys(folder, model, sorted(expected - set(tensors)), sorted(set(tensors) - expected))
     model.load_state_dict(tensors, strict=False)

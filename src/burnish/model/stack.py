@@ -22,45 +22,15 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from burnish.errors import ConfigError, ModelError
 from burnish.model.bottleneck import NAME, Bottleneck
-from burnish.model.load import (
-    CARD,
-    Dtype,
-    LoadedModel,
-    is_adapter,
-    load_model,
-    locate,
-    weights_sha256,
-)
-from burnish.model.merge import adapted_layers, kind_of
-from burnish.model.quantize import Kind
+from burnish.model.load import Dtype, LoadedModel, load_model, locate
+from burnish.model.merge import adapted_layers
+from burnish.model.origin import Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.model.saved import CONFIG, attach
 from burnish.run_folder import read_json
 
 LOW_RANK = ("lora", "dora")
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Starts of LoRA for which other tools take something out of the base's weights when they load."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The base that an adapter was trained on. ``sha256``: of its weights, where it was a folder."""
-
-    name: str
-    revision: str | None
-    quantize: Kind
-    sha256: str | None
-
-    def is_that_of(self, other: Origin) -> bool:
-        """Hashes decide where both are known: a folder may have been moved."""
-        if self.quantize != other.quantize:
-            return False
-        if self.sha256 and other.sha256:
-            return self.sha256 == other.sha256
-        return (self.name, self.revision) == (other.name, other.revision)
-
-    def __str__(self) -> str:
-        marks = [self.revision, None if self.quantize == "none" else self.quantize, (self.sha256 or "")[:12]]
-        return " ".join([self.name, *(f"({mark})" for mark in marks if mark)])
 
 
 @dataclass(frozen=True)
@@ -86,7 +56,8 @@ def open_adapters(
     where an adapter was trained on another one.
     """
     assert places
-    origins = {name: origin_of(place) for name, place in places.items()}
+    folders = {name: _adapter_folder(place) for name, place in places.items()}
+    origins = {name: origin_of(folder) for name, folder in folders.items()}
     first = next(iter(origins.values()))
     name = base or first.name
     revision = first.revision if name == first.name else None
@@ -102,8 +73,8 @@ def open_adapters(
         wanted.name, revision=wanted.revision, dtype=dtype, quantize=wanted.quantize, device=device
     )
     loaded.model.requires_grad_(False).eval()
-    alone = {name: _on(loaded.model, name, Path(locate(place))) for name, place in places.items()}
-    return Adapters(loaded, alone, {name: kind_of(Path(adapter.place)) for name, adapter in alone.items()})
+    alone = {name: _on(loaded.model, name, folder) for name, folder in folders.items()}
+    return Adapters(loaded, alone, {name: kind_of(folder) for name, folder in folders.items()})
 
 
 def _on(base: PreTrainedModel, name: str, folder: Path) -> LoadedModel:
@@ -119,13 +90,11 @@ def _on(base: PreTrainedModel, name: str, folder: Path) -> LoadedModel:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} has no tokenizer that loads: {error}") from error
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
     model = attach(sharing(base, len(tokenizer)), folder)
-    return LoadedModel(model, tokenizer, str(folder), card.get("typed_tokens", "text"))
+    return LoadedModel(model, tokenizer, str(folder), card_of(folder).get("typed_tokens", "text"))
 
 
-def origin_of(place: str) -> Origin:
-    """The base of an adapter, by what stands in its folder."""
+def _adapter_folder(place: str) -> Path:
     folder = Path(locate(place))
     if not is_adapter(str(folder)):
         raise ModelError(
@@ -133,10 +102,7 @@ def origin_of(place: str) -> Origin:
             why="Only adapters can stand beside each other on one base.",
             fix="Give runs of an adapter, or chat with this model alone.",
         )
-    if not (folder / CARD).is_file():
-        return Origin(read_json(folder / CONFIG)["base_model_name_or_path"], None, "none", None)
-    base = read_json(folder / CARD)["base"]
-    return Origin(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
+    return folder
 
 
 def sharing(model: PreTrainedModel, vocabulary: int = 0) -> PreTrainedModel:
@@ -328,6 +294,21 @@ def _multiplied(path: str, layers: Sequence[Any]) -> nn.Module:
     return cast(nn.Module, result)
 
 
+class StackedBottleneck(nn.Module):
+    """``h + sum of w_i f_i(h)``, f_i what the i-th adapter's network gives."""
+
+    def __init__(self, parts: Sequence[tuple[float, Bottleneck]]) -> None:
+        super().__init__()
+        self.weights = [weight for weight, _ in parts]
+        self.networks = nn.ModuleList([network for _, network in parts])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        result = hidden
+        for weight, network in zip(self.weights, self.networks, strict=True):
+            result = result + weight * cast(Bottleneck, network).added(hidden)
+        return result
+
+
 def _add_bottlenecks(result: PreTrainedModel, parts: Sequence[tuple[float, nn.Module]]) -> None:
     """Give each half of a layer the networks of all adapters that have one there."""
     halves: dict[str, list[tuple[float, nn.Module]]] = {}
@@ -338,12 +319,8 @@ def _add_bottlenecks(result: PreTrainedModel, parts: Sequence[tuple[float, nn.Mo
                 halves.setdefault(half, []).append((weight, model.get_submodule(half)))
     for path, found in halves.items():
         copied = _shared_copy(found[0][1])  # with the hook that leads through the network
-        network, networks = copied.get_submodule(NAME), [half.get_submodule(NAME) for _, half in found]
-        assert isinstance(network, Bottleneck)
-        for part in ("down", "up", "dropout"):
-            of_all = {str(n): getattr(other, part)["default"] for n, other in enumerate(networks)}
-            setattr(network, part, nn.ModuleDict(of_all))
-        network.weights = {str(n): weight for n, (weight, _) in enumerate(found)}
+        networks = [(weight, cast(Bottleneck, half.get_submodule(NAME))) for weight, half in found]
+        copied.set_submodule(NAME, StackedBottleneck(networks))
         result.set_submodule(path, copied)
 
 

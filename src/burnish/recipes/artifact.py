@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from burnish.model.load import CARD
+from burnish.model.origin import CARD
 from burnish.run_folder import STAGED, flush, write_json
 from burnish.template import ChatTemplate
 

@@ -11,11 +11,11 @@ from burnish.config import RunConfig
 from burnish.errors import ModelError
 from burnish.loss.linear_cross_entropy import LOGITS
 from burnish.model.adapter import ParameterCount, count_parameters
-from burnish.model.blank import weight_bytes
 from burnish.model.compiled import pays
 from burnish.model.forward import flat, shares_prefixes
 from burnish.model.layers import layers_of
 from burnish.model.lora import fused
+from burnish.model.quantize import weight_bytes
 from burnish.model.recompute import recomputed
 from burnish.model.tally import BACK, HEAD, KEPT, pass_peak
 from burnish.recipes.evaluation import BUDGET

@@ -20,9 +20,9 @@ from burnish.data.read import BadRow, each_row
 from burnish.errors import ConfigError, DataError, ModelError, RunError
 from burnish.model.forward import Forward, choose_forward
 from burnish.model.head import Features
-from burnish.model.load import CARD, DTYPES, Dtype, is_adapter, load_model, locate, weights_sha256
-from burnish.model.merge import divergence, kind_of, merge_adapter, require_mergeable
-from burnish.model.saved import CONFIG
+from burnish.model.load import DTYPES, Dtype, load_model, locate
+from burnish.model.merge import divergence, merge_adapter, require_mergeable
+from burnish.model.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.recipes.artifact import save_final
 from burnish.recipes.broken import Broken
 from burnish.recipes.prepare import fitted_rows, length_limit
@@ -64,12 +64,12 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Given:
     """An adapter's folder with its base and what its training is known to have been. ``rows``: the files to
     prove it on."""
 
     folder: Path
-    card: dict[str, Any]
+    base: Origin
     config: RunConfig
     rows: tuple[str, ...]
 
@@ -97,13 +97,13 @@ def merge(
             why="A merge never overwrites what is there.",
             fix="Choose another --out, or remove it.",
         )
-    origin = _origin(name, data)
+    given = _given(name, data)
     staged = out.with_name(f"{STAGED}{out.name}")
     try:
         with _writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            written = _write(origin, staged, dtype, screen)
-        proof = _prove(origin, staged, written, limit, screen)
+            written = _write(given, staged, dtype, screen)
+        proof = _prove(given, staged, written, limit, screen)
         if not proof.passed and not force:
             raise ModelError(
                 f"the merged model is not what was trained: mean KL {proof.mean_kl:.2g} nats a token, "
@@ -120,7 +120,7 @@ def merge(
     return proof
 
 
-def _origin(name: str, data: Path | None) -> Origin:
+def _given(name: str, data: Path | None) -> Given:
     """What is to be merged; refuses what cannot be, before anything is loaded."""
     place = locate(name)
     if not is_adapter(place):
@@ -145,8 +145,7 @@ def _origin(name: str, data: Path | None) -> Origin:
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
-    return Origin(folder, card, config, rows)
+    return Given(folder, origin_of(folder), config, rows)
 
 
 def _config(*places: Path) -> RunConfig:
@@ -158,54 +157,45 @@ def _config(*places: Path) -> RunConfig:
     return RunConfig()
 
 
-def _write(origin: Origin, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
+def _write(given: Given, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
     """Merge, and write a model folder. Gives the type of its weights."""
-    screen.say(f"Loading the base of {origin.folder}.")
-    packed = _base(origin).get("quantize", "none") != "none"
+    screen.say(f"Loading the base of {given.folder}.")
     loaded = load_model(
-        str(origin.folder),
-        dtype=origin.config.model.dtype,
-        whole=packed,
+        str(given.folder),
+        dtype=given.config.model.dtype,
+        whole=given.base.quantize != "none",
         device="cpu",  # where there is memory: what was packed is held in fp32
     )
-    written = _type(origin, dtype)
+    written = _type(given, dtype)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
     template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
-    save_final(staged, model, model.save_pretrained, template, _card(origin, written))
+    save_final(staged, model, model.save_pretrained, template, _card(given, written))
     return written
 
 
-def _type(origin: Origin, dtype: Dtype) -> torch.dtype:
+def _type(given: Given, dtype: Dtype) -> torch.dtype:
     """The base's own type, where none is asked for. Of float16 it is bfloat16, which was trained against."""
     if dtype != "auto":
         return DTYPES[dtype]
-    base = _base(origin)
-    place = locate(base["name"])
+    place = locate(given.base.name)
     local = Path(place).is_dir()
-    own = AutoConfig.from_pretrained(place, revision=base.get("revision"), local_files_only=local).dtype
+    own = AutoConfig.from_pretrained(place, revision=given.base.revision, local_files_only=local).dtype
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
-def _base(origin: Origin) -> dict[str, Any]:
-    if origin.card:
-        base: dict[str, Any] = origin.card["base"]
-        return base
-    return {"name": read_json(origin.folder / CONFIG)["base_model_name_or_path"], "revision": None}
-
-
-def _card(origin: Origin, written: torch.dtype) -> dict[str, Any]:
+def _card(given: Given, written: torch.dtype) -> dict[str, Any]:
     adapter = {
-        "name": str(origin.folder),
-        "kind": kind_of(origin.folder),
-        "sha256": weights_sha256(str(origin.folder)),
+        "name": str(given.folder),
+        "kind": kind_of(given.folder),
+        "sha256": weights_sha256(str(given.folder)),
     }
-    base = _base(origin)
-    if "sha256" not in base:
-        base = base | {"sha256": weights_sha256(locate(base["name"]))}
-    return {**origin.card, "base": base, "merged": adapter, "dtype": NAMES[written]}
+    card = card_of(given.folder) or {
+        "base": asdict(given.base) | {"sha256": weights_sha256(locate(given.base.name))}
+    }
+    return {**card, "merged": adapter, "dtype": NAMES[written]}
 
 
 def _writing(out: Path) -> AbstractContextManager[None]:
@@ -226,13 +216,13 @@ class States:
         return self.head.reading(self.hidden[number][part]).logits()
 
 
-def _prove(origin: Origin, staged: Path, written: torch.dtype, limit: float, screen: Screen) -> Proof:
+def _prove(given: Given, staged: Path, written: torch.dtype, limit: float, screen: Screen) -> Proof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
-    live = load_model(str(origin.folder), dtype=origin.config.model.dtype)
+    live = load_model(str(given.folder), dtype=given.config.model.dtype)
     template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens)
     positions = getattr(live.model.config, "max_position_embeddings", None)
-    batches, conversations = _batches(origin, template, positions)
+    batches, conversations = _batches(given, template, positions)
     forward, _ = choose_forward(live.model, batches[0].to(live.model.device))
     before = _states(live.model, forward, batches, "Running the adapter", screen)
     del live
@@ -245,7 +235,7 @@ def _prove(origin: Origin, staged: Path, written: torch.dtype, limit: float, scr
             same.append(one.argmax(-1) == other.argmax(-1))
             nats.append(divergence(one, other))
     agreement, kl = torch.cat(same).double().mean().item(), torch.cat(nats)
-    return Proof(origin.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
+    return Proof(given.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
 
 
 @torch.inference_mode()
@@ -261,10 +251,10 @@ def _states(
     return States(features.reading(torch.empty(0)), tuple(hidden))
 
 
-def _batches(origin: Origin, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
+def _batches(given: Given, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
     """The first conversations that can be used, each example of them a batch; and how many they are."""
-    config = origin.config
-    rows = (row for row in each_row(origin.rows) if not isinstance(row, BadRow))
+    config = given.config
+    rows = (row for row in each_row(given.rows) if not isinstance(row, BadRow))
     broken = Broken(template, config.tokens.train_on)
     limit = length_limit(config, positions)
     examples = [
@@ -277,7 +267,7 @@ def _batches(origin: Origin, template: ChatTemplate, positions: int | None) -> t
         if broken.groups:
             raise broken.as_error(CONVERSATIONS)
         raise DataError(
-            f"{', '.join(origin.rows)}: no row has an answer to compare the models on",
+            f"{', '.join(given.rows)}: no row has an answer to compare the models on",
             fix="Give conversations with --data rows.jsonl.",
         )
     batches = [flatten([(np.array(e.input_ids), np.array(e.weights, np.float32))]) for e in examples]

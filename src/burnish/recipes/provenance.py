@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from burnish.config import RunConfig
-from burnish.model.load import weights_sha256
+from burnish.model.origin import weights_sha256
 from burnish.recipes.artifact import text_sha256
 from burnish.recipes.trainee import Trainee
 from burnish.run_folder import RunFolder, read_lines

@@ -274,8 +274,7 @@ def _require_splitting(config: RunConfig) -> None:
 
 def _require_unfinished(run: RunFolder) -> None:
     run.require()
-    ended = run.provenance.exists() and "finished" in read_json(run.provenance)
-    if ended and run.report.exists():  # it is written last, but can be asked for at any time
+    if run.ended:
         raise RunError(f"{run.path} has finished; there is nothing to go on with", fix="Start a new run.")
 
 

@@ -81,8 +81,8 @@ def _opened(sweep: Sweep) -> list[Result]:
 
 
 def _finished(run: RunFolder, result: Result) -> Result | None:
-    """The result with its figures, where the run has ended; its report is written last."""
-    if not (run.provenance.is_file() and run.report.is_file()) or "finished" not in read_json(run.provenance):
+    """The result with its figures, where the run has ended."""
+    if not run.ended:
         return None
     return replace(result, state="finished", figures=figures_of(run, result.peak))
 

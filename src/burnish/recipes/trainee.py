@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, ModelError
 from burnish.model.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
-from burnish.model.load import LoadedModel, is_adapter, load_model, locate
+from burnish.model.load import LoadedModel, load_model, locate
+from burnish.model.origin import is_adapter
 from burnish.recipes.screen import Screen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
