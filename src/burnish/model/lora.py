@@ -1,4 +1,4 @@
-"""A linear layer with its low-rank adapter in as few passes over memory as there are products."""
+"""A linear layer with its LoRA or DoRA in as few passes over memory as there are products."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -17,7 +18,7 @@ from burnish.model.quantize import is_quantized, multiplies_whole, whole_weight
 
 
 def fused(forward: Forward) -> Forward:
-    """``forward`` with the model's plain LoRA layers fused."""
+    """``forward`` with the model's plain LoRA and DoRA layers fused."""
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
         with fused_lora(model):
@@ -28,8 +29,8 @@ def fused(forward: Forward) -> Forward:
 
 @contextmanager
 def fused_lora(model: nn.Module) -> Iterator[None]:
-    """Within the block plain LoRA layers run fused. Those with dropout, DoRA or several adapters, merged ones
-    and trained bases run as peft has them, and so does NF4 on a GPU, which has products of its own."""
+    """Within the block plain LoRA and DoRA layers run fused. Those with dropout or several adapters, merged
+    ones and trained bases run as peft has them, and so does NF4 on a GPU, which has products of its own."""
     with ExitStack() as undo:
         for module in model.modules():
             if isinstance(module, LoraLayer) and _is_plain(module):
@@ -38,12 +39,18 @@ def fused_lora(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def is_dora(module: Any, name: str = "default") -> bool:
+    """Whether an adapter of a LoRA layer is a DoRA on a linear layer."""
+    return isinstance(module.lora_variant.get(name), DoraLinearVariant)
+
+
 def _is_plain(module: Any) -> bool:
     names, base = module.active_adapters, module.get_base_layer()
     return (
         len(names) == 1
         and names[0] in module.lora_A
-        and not (module.merged or module.disable_adapters or module.lora_variant)
+        and not (module.merged or module.disable_adapters)
+        and (not module.lora_variant or is_dora(module, names[0]))
         and (type(base) is nn.Linear or multiplies_whole(base))
         and not base.weight.requires_grad
         and getattr(base, "bias", None) is None
@@ -57,10 +64,13 @@ def _forward_of(module: Any) -> Any:
     (name,) = module.active_adapters
     base, scale = module.get_base_layer(), module.scaling[name]
     down, up = module.lora_A[name], module.lora_B[name]
+    lengths = module.lora_magnitude_vector[name] if is_dora(module, name) else None
 
     def forward(x: Tensor) -> Tensor:
         # The weights are read here, since those of a model that is split over ranks are whole only now.
-        return _FusedLora.apply(x, base, base.weight, down.weight, up.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
+        if lengths is None:
+            return _FusedLora.apply(x, base, base.weight, down.weight, up.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
+        return _FusedDora.apply(x, base, base.weight, down.weight, up.weight, lengths.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
 
     return forward
 
@@ -75,10 +85,7 @@ class _FusedLora(torch.autograd.Function):
         ctx: Any, x: Tensor, base: nn.Module, weight: Tensor, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        low = rows @ down.T
-        low *= scale
-        whole = whole_weight(base, x.dtype) if is_quantized(base) else weight
-        y = torch.mm(rows, whole.T).addmm_(low, up.T)
+        low, y = _sum(rows, _whole(base, weight, x.dtype), down, up, scale)
         ctx.save_for_backward(rows, low, weight, down, up)
         ctx.scale, ctx.base = scale, base
         return y.view(*x.shape[:-1], -1)
@@ -87,10 +94,79 @@ class _FusedLora(torch.autograd.Function):
     def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, down, up = ctx.saved_tensors
         dy = outside[0].reshape(-1, outside[0].shape[-1])
-        d_low = dy @ up
-        d_low *= ctx.scale
-        dx = None
-        if ctx.needs_input_grad[0]:
-            whole = whole_weight(ctx.base, dy.dtype) if is_quantized(ctx.base) else weight
-            dx = torch.mm(dy, whole).addmm_(d_low, down).view(*outside[0].shape[:-1], -1)
-        return dx, None, None, d_low.T @ rows, dy.T @ low, None
+        dx, d_down, d_up = _gradients(ctx, dy, rows, low, weight, down, up)
+        return _shaped(dx, outside[0]), None, None, d_down, d_up, None
+
+
+class _FusedDora(torch.autograd.Function):
+    """y = g (x W^T + s (x A^T) B^T) with g = m / |W + s B A|, a factor for each row of W, and its length a
+    constant in the backward pass (Liu et al. 2024, arXiv:2402.09353, section 4.3).
+
+    g is near 1, and is multiplied as 1 + (g - 1): so g - 1 may be as coarse as the activations. The gradient
+    of m is the sum of y dy, over m, for which y is kept: as a rule what reads it keeps it too.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        base: nn.Module,
+        weight: Tensor,
+        down: Tensor,
+        up: Tensor,
+        lengths: Tensor,
+        scale: float,
+    ) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        whole = _whole(base, weight, x.dtype)
+        low, plain = _sum(rows, whole, down, up, scale)
+        more = (lengths / row_lengths(whole, down, up, scale) - 1).to(x.dtype)
+        y = plain.addcmul_(plain, more).view(*x.shape[:-1], -1)
+        ctx.save_for_backward(rows, low, weight, down, up, lengths, more, y)
+        ctx.scale, ctx.base = scale, base
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor | None, ...]:
+        rows, low, weight, down, up, lengths, more, y = ctx.saved_tensors
+        dy = outside[0].reshape(-1, outside[0].shape[-1])
+        d_lengths = (dy * y.view_as(dy)).sum(0, dtype=lengths.dtype) / lengths
+        dx, d_down, d_up = _gradients(ctx, dy.addcmul(dy, more), rows, low, weight, down, up)
+        return _shaped(dx, outside[0]), None, None, d_down, d_up, d_lengths, None
+
+
+def row_lengths(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """|W + s B A| of each row (out,), in fp32 but rounded as W is, without the sum itself: its square is
+    |W|^2 + 2 s B (W A^T) + s^2 B (A A^T) B^T, row by row."""
+    lengths = torch.linalg.norm(weight, dim=1).float()
+    wide, low = up.float(), down.float()
+    across = (weight @ down.T.to(weight.dtype)).float()
+    more = 2 * scale * (wide * across).sum(1) + scale**2 * (wide @ (low @ low.T) * wide).sum(1)
+    grown: Tensor = lengths * (1 + more / lengths**2).clamp(min=0).sqrt()  # by 1 exactly where B is zero
+    return grown.to(weight.dtype).float()
+
+
+def _whole(base: nn.Module, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return whole_weight(base, dtype) if is_quantized(base) else weight
+
+
+def _sum(rows: Tensor, whole: Tensor, down: Tensor, up: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    low = rows @ down.T
+    low *= scale
+    return low, torch.mm(rows, whole.T).addmm_(low, up.T)
+
+
+def _gradients(
+    ctx: Any, dy: Tensor, rows: Tensor, low: Tensor, weight: Tensor, down: Tensor, up: Tensor
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Of the sum: for its input (N, in), where that is wanted, for A and for B."""
+    d_low = dy @ up
+    d_low *= ctx.scale
+    dx = None
+    if ctx.needs_input_grad[0]:
+        dx = torch.mm(dy, _whole(ctx.base, weight, dy.dtype)).addmm_(d_low, down)
+    return dx, d_low.T @ rows, dy.T @ low
+
+
+def _shaped(dx: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if dx is None else dx.view(*like.shape[:-1], -1)

@@ -23,6 +23,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from burnish.errors import ConfigError, ModelError
 from burnish.model.bottleneck import NAME, Bottleneck
 from burnish.model.load import Dtype, LoadedModel, load_model, locate
+from burnish.model.lora import is_dora
 from burnish.model.merge import adapted_layers
 from burnish.model.origin import Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.model.saved import CONFIG, attach
@@ -201,7 +202,7 @@ class StackedLinear(nn.Module):
 
 
 def _is_known(layer: Any) -> bool:
-    return type(layer.lora_variant.get("default")).__name__ in ("NoneType", "DoraLinearVariant")
+    return not layer.lora_variant or is_dora(layer)
 
 
 def _change(layer: Any, x: Tensor, plain: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ def _change(layer: Any, x: Tensor, plain: Tensor) -> Tensor:
     down, up, scale = layer.lora_A["default"], layer.lora_B["default"], layer.scaling["default"]
     x = x.to(down.weight.dtype)
     change: Tensor
-    if "default" not in layer.lora_variant:
+    if not is_dora(layer):
         change = up(down(x)) * scale
     else:
         dora = layer.lora_magnitude_vector["default"]
