@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -343,16 +344,17 @@ import sys, torch
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import save_file
 from burnish import load_model
-run, ids, out, *ways = sys.argv[1:]
+ids, out, *runs = sys.argv[1:]
 ids = torch.tensor([[int(i) for i in ids.split(",")]])
 found = {}
-for way in ways:
+for run in runs:
+    way, _, place = run.partition(":")
     if way == "peft":
-        model = AutoPeftModelForCausalLM.from_pretrained(run + "/final", dtype=torch.float32).eval()
+        model = AutoPeftModelForCausalLM.from_pretrained(place + "/final", dtype=torch.float32).eval()
     else:
-        model = load_model(run, dtype="float32").model.eval()
+        model = load_model(place, dtype="float32").model.eval()
     with torch.no_grad():
-        found[way] = model(input_ids=ids).logits[0, -ids.shape[1]:].contiguous()
+        found[run] = model(input_ids=ids).logits[0, -ids.shape[1]:].contiguous()
 save_file(found, out)
 """
 
@@ -392,12 +394,27 @@ def trained_run(rows: Path, out: Path, kind: str, *changes: str) -> RunFolder:
 PROMPT = [2, 300, 301, 302, 5, 3]
 
 
-def reloaded(run: RunFolder, ways: Sequence[str], out: Path) -> dict[str, Tensor]:
-    """The logits of a fresh process, by burnish and by plain peft."""
-    ids = ",".join(map(str, PROMPT))
-    command = [sys.executable, "-W", "ignore", "-c", RELOAD, str(run.path), ids, str(out), *ways]
+@dataclass(frozen=True)
+class Reloaded:
+    """Runs of pebble by kind, and the logits that a fresh process has of them, by ``way:folder``."""
+
+    runs: dict[str, RunFolder]
+    logits: dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def reloaded(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Reloaded:
+    folder = tmp_path_factory.mktemp("runs")
+    changes = ["model.dtype=float32", "adapter.trainable_tokens=[]", "train.learning_rate=0.01"]
+    files = {path: path.read_bytes() for path in PEBBLE_FOLDER.glob("*.safetensors")}
+    runs = {kind: trained_run(rows, folder / kind, kind, *changes) for kind in KINDS}
+    assert {path: path.read_bytes() for path in files} == files  # pebble stays as it was
+    wanted = [f"burnish:{run.path}" for run in runs.values()]
+    wanted += [f"peft:{runs[kind].path}" for kind in IN_PEFT]
+    out, ids = folder / "logits.safetensors", ",".join(map(str, PROMPT))
+    command = [sys.executable, "-W", "ignore", "-c", RELOAD, ids, str(out), *wanted]
     subprocess.run(command, check=True, capture_output=True)
-    return load_file(out)
+    return Reloaded(runs, load_file(out))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -410,20 +427,17 @@ def test_pebble_with_a_new_adapter_is_pebble(kind: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pebble_is_trained_saved_and_loaded_in_a_fresh_process(kind: str, rows: Path, tmp_path: Path) -> None:
-    """By burnish and by plain peft, with the logits of what was trained; and pebble stays as it was."""
-    files = {path: path.read_bytes() for path in PEBBLE_FOLDER.glob("*.safetensors")}
-    changes = ["model.dtype=float32", "adapter.trainable_tokens=[]", "train.learning_rate=0.01"]
-    run = trained_run(rows, tmp_path / "run", kind, *changes)
-    assert {path: path.read_bytes() for path in files} == files
+def test_pebble_is_trained_saved_and_loaded_in_a_fresh_process(kind: str, reloaded: Reloaded) -> None:
+    """By burnish and by plain peft, with the logits of what was trained."""
+    run = reloaded.runs[kind]
     live = load_model(str(run.path), dtype="float32").model.eval()
     ids = torch.tensor([PROMPT])
     with torch.no_grad():
         expected = live(input_ids=ids).logits[0, -len(PROMPT) :]
         base = load_model("pebble", dtype="float32").model(input_ids=ids).logits[0]
     assert (expected - base).abs().max() > 1e-3
-    ways = ["burnish", "peft"] if kind in IN_PEFT else ["burnish"]
-    for found in reloaded(run, ways, tmp_path / "logits.safetensors").values():
+    for way in ("burnish", "peft") if kind in IN_PEFT else ("burnish",):
+        found = reloaded.logits[f"{way}:{run.path}"]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     metrics = [json.loads(line) for line in run.metrics.read_text("utf-8").splitlines()]
     losses = [row["loss"] for row in metrics if row["kind"] == "train"]
@@ -513,22 +527,26 @@ def test_a_hub_ids_commit_is_kept_and_loaded_again(rows: Path, tmp_path: Path) -
     save_file(other, cached / "snapshots" / second / "model.safetensors", metadata={"format": "pt"})
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text(first)
-    code = "import sys; from burnish.cli.main import main; sys.exit(main())"
     where = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    train = ["train", "--data", str(rows), "--model", "owner/name", "--out", str(tmp_path / "run")]
-    sets = ["train.max_steps=1", "data.held_out_share=0", "evaluate.samples=0"]
-    command = [sys.executable, "-c", code, *train, *[word for s in sets for word in ("--set", s)]]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | where)
+    command = [sys.executable, "-c", TRAIN_AND_LOAD, str(rows), str(tmp_path / "run"), str(cached), second]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | where)
     base = read_json(tmp_path / "run" / "provenance.json")["base"]
     assert (base["name"], base["revision"]) == ("owner/name", first)
-    (cached / "refs" / "main").write_text(second)
-    look = (
-        "import sys; from burnish import load_model; model = load_model(sys.argv[1]).model;"
-        "print(model.model.norm.weight.float().sum().item())"
-    )
-    command = [sys.executable, "-c", look, str(tmp_path / "run")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | where)
     assert float(done.stdout) == weights["model.norm.weight"].float().sum().item()
+
+
+TRAIN_AND_LOAD = """
+import sys
+from pathlib import Path
+from burnish import load_model
+from burnish.config import load_config
+from burnish.recipes.sft import sft
+rows, out, cached, commit = sys.argv[1:]
+sets = ["model.name=owner/name", "train.max_steps=1", "data.held_out_share=0", "evaluate.samples=0"]
+sft(load_config(None, sets, **{"data.train": [rows], "out": out}))
+Path(cached, "refs", "main").write_text(commit)
+print(load_model(out).model.model.norm.weight.float().sum().item())
+"""
 
 
 def test_counts_are_those_of_the_formula() -> None:
