@@ -28,11 +28,14 @@ from burnish.model.adapter import Adapted, add_adapter, count_parameters
 from burnish.model.forward import choose_forward, flat, padded
 from burnish.model.layers import layers_of
 from burnish.model.load import PEBBLE_FOLDER, load_model
+from burnish.model.lora import fused
 from burnish.model.saved import CONFIG, WEIGHTS, attach
 from burnish.model.targets import layer_numbers, linear_names, shortest_endings
 from burnish.recipes.sft import sft
 from burnish.run_folder import RunFolder, read_json
 from burnish.tokens import Batch, flatten
+from burnish.train.objective import next_token_loss
+from burnish.train.optimizer import MasterAdamW
 from conftest import tiny_model
 
 KINDS = ("lora", "dora", "ia3", "prompt", "prefix", "bottleneck")
@@ -424,6 +427,28 @@ def test_pebble_with_a_new_adapter_is_pebble(kind: str, dtype: Any) -> None:
     model = load_model("pebble", dtype=dtype).model
     base = logits(model, batch)
     assert torch.equal(logits(add_adapter(model, small(kind), [2, 3]).model, batch), base)
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_changes_the_adapter_and_not_a_bit_of_pebble(kind: str, quantize: Any) -> None:
+    """With trained tokens, and with weight decay, which would move a base that the optimizer knew of."""
+    if quantize != "none":
+        pytest.importorskip("bitsandbytes")
+    batch = batch_of(vocabulary=4096)
+    model = load_model("pebble", dtype="bfloat16", quantize=quantize).model
+    base = [(weight, weight.clone()) for weight in (*model.parameters(), *model.buffers())]
+    adapted = add_adapter(model, small(kind), [2, 3])
+    assert {id(weight) for weight, _ in base}.isdisjoint(map(id, trained(adapted).values()))
+    start = {name: weight.clone() for name, weight in trained(adapted).items()}
+    optimizer = MasterAdamW(adapted.model, weight_decay=0.1, betas=(0.9, 0.999))
+    forward = fused(flat)
+    for _ in range(2):
+        next_token_loss(forward(adapted.model.train(), batch), batch).backward()
+        optimizer.accumulate()
+        optimizer.step(0.01)
+    assert all(torch.equal(weight, first) for weight, first in base)
+    assert {name for name, weight in trained(adapted).items() if torch.equal(weight, start[name])} == set()
 
 
 @pytest.mark.parametrize("kind", KINDS)
