@@ -363,12 +363,29 @@ def test_a_number_is_drawn_over_a_logarithm_where_it_spans_decades() -> None:
 
     def places(values: list[float]) -> list[float]:
         made = [result({"x": value}, held_out_loss=value) for value in values]
-        svg = curves(gathered(made), "x", column, 470, "described")
+        svg = curves("x", gathered(made), column, 470, "described")
         return [float(x) for x in re.findall(r"translate\(([\d.]+) ", svg)]
 
     assert places([1e-4, 1e-3, 1e-2])[1] == pytest.approx(sum(places([1e-4, 1e-2])) / 2, abs=0.2)
     assert places([2.0, 4.0, 6.0])[1] == pytest.approx(sum(places([2.0, 6.0])) / 2, abs=0.2)
     assert places([0.0, 5.0, 100.0])[1] < 100  # no logarithm of nothing
+
+
+@pytest.mark.parametrize(
+    ("names", "marks"), [(("none", "nf4"), None), (("a name that is too long", "b"), ["1", "2"])]
+)
+def test_rows_that_train_as_many_weights_stand_side_by_side(
+    names: tuple[str, ...], marks: list[str] | None
+) -> None:
+    """And not above each other over one number of trained weights."""
+    made = [result({"model.x": name}, held_out_loss=float(n)) for n, name in enumerate(names)]
+    picture = sweep_page("t", "run.yaml", (), made)
+    points = [mark for mark in re.findall("<path [^>]*>", picture) if "point c0" in mark]
+    places = {mark.partition("translate(")[2].partition(" ")[0] for mark in points}
+    assert len(points) == len(places) == 4  # for a wide screen and for a narrow one
+    ticks = re.findall(r'<text class="label middle"[^>]*>([^<]*)<', picture)
+    assert ticks == 2 * (marks or list(names))
+    assert ('class="names"' in picture) == bool(marks)
 
 
 def test_nothing_that_a_value_or_an_error_says_becomes_markup() -> None:

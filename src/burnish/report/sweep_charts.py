@@ -1,4 +1,5 @@
-"""The pictures of a sweep: points against the number of trained weights, or curves over a swept number."""
+"""The pictures of a sweep: curves over a swept number, or points against the number of trained weights, or
+side by side where that number does not tell them apart."""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ LETTER, LINE = 6.9, 15
 """About the width of a letter, and the height of a line, at the size of the labels."""
 LONGEST_LABEL, MOST_LABELS = 16, 12
 """Beyond these, points carry their rows' numbers."""
+WIDTHS = (470, 340)
+"""Of a picture beside another one, and on a phone; the style sheet shows one of them."""
 MARKERS = (
     "M-5,0A5,5 0 1 0 5,0A5,5 0 1 0 -5,0Z",
     "M-4.5,-4.5H4.5V4.5H-4.5Z",
@@ -86,9 +89,25 @@ def name_of(values: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def equally_large(rows: Sequence[Row]) -> bool:
+    """Whether some train as many weights as others, above which they would stand in a picture."""
+    return len({row.figures["trainable"].mean for row in rows}) < len(rows)
+
+
 def numbered(rows: Sequence[Row]) -> bool:
     """Whether the points carry numbers, for want of room for names."""
-    return len(rows) > MOST_LABELS or max(len(name_of(row.values)) for row in rows) > LONGEST_LABEL
+    longest = max(len(name_of(row.values)) for row in rows)
+    if equally_large(rows):
+        return longest * LETTER + 8 > _slot(rows, min(WIDTHS))
+    return len(rows) > MOST_LABELS or longest > LONGEST_LABEL
+
+
+def _slot(rows: Sequence[Row], width: int) -> float:
+    return (width - LEFT - RIGHT) / len(rows)
+
+
+def _mark(rows: Sequence[Row], number: int) -> str:
+    return str(number + 1) if numbered(rows) else name_of(rows[number].values)
 
 
 def series_of(rows: Sequence[Row], key: str) -> dict[str, list[Row]]:
@@ -103,7 +122,7 @@ def series_of(rows: Sequence[Row], key: str) -> dict[str, list[Row]]:
     }
 
 
-def curves(rows: Sequence[Row], key: str, column: Column, width: int, described: str) -> Markup:
+def curves(key: str, rows: Sequence[Row], column: Column, width: int, described: str) -> Markup:
     """The column over the values of ``key``, a curve for each setting of the other keys."""
     drawn = [row for row in rows if column.key in row.figures]
     height = 300
@@ -142,13 +161,27 @@ def scatter(rows: Sequence[Row], column: Column, width: int, described: str) -> 
         dots += [*_whisker(px, spread, y), marker(px, py, 0)]
         taken.append(Box(px - 7, py - 7, px + 7, py + 7))
         taken.append(Box(px - 5, y.at(spread.high) - 1, px + 5, y.at(spread.low) + 1))
-        texts.append((px, py, str(number + 1) if numbered(rows) else name_of(row.values)))
+        texts.append((px, py, _mark(rows, number)))
     frame = Box(LEFT + 2, TOP, width - 2, height - BOTTOM - 2)
     for px, py, text in texts:
         box = _free_place(px, py, text, taken, frame)
         taken.append(box)
         parts += _label(px, py, text, box)
     return element("svg", *parts, *dots, **_canvas(width, height, described))
+
+
+def side_by_side(rows: Sequence[Row], column: Column, width: int, described: str) -> Markup:
+    """The column of each row, one beside the other."""
+    height = 300
+    y = _upward([row.figures[column.key] for row in rows if column.key in row.figures], column, height)
+    parts = list(_grid(y, column, width))
+    for number, row in enumerate(rows):
+        px = LEFT + (number + 0.5) * _slot(rows, width)
+        parts += _tick(px, height, _mark(rows, number))
+        if column.key in row.figures:
+            spread = row.figures[column.key]
+            parts += [*_whisker(px, spread, y), marker(px, y.at(spread.mean), 0)]
+    return element("svg", *parts, **_canvas(width, height, described))
 
 
 def marker(x: float, y: float, number: int) -> Markup:

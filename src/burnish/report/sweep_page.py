@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from burnish.report.document import document
 from burnish.report.markup import Markup, element, joined
 from burnish.report.numbers import plural
-from burnish.report.sweep_charts import curves, marker, name_of, numbered, numeric_key, scatter, series_of
+from burnish.report.sweep_charts import (
+    WIDTHS,
+    curves,
+    equally_large,
+    marker,
+    name_of,
+    numbered,
+    numeric_key,
+    scatter,
+    series_of,
+    side_by_side,
+)
 from burnish.report.sweep_table import (
     COLUMNS,
     COST,
@@ -24,8 +36,6 @@ from burnish.report.sweep_table import (
     state,
 )
 
-WIDTHS = (470, 340)
-"""Of a picture beside another one, and on a phone; the style sheet shows one of them."""
 ALONE = 960
 TITLES = {
     "held_out_accuracy": "Unseen questions answered right, %",
@@ -65,16 +75,19 @@ def _pictures(rows: Sequence[Row]) -> Markup | None:
     ]
     if len(done) < 2 or not columns:
         return None
-    key = numeric_key(done)
-    over = labels(list(rows[0].values))[key] if key else "trained weights"
+    key, names = numeric_key(done), labels(list(rows[0].values))
+    draw: Callable[[Sequence[Row], Column, int, str], Markup]
+    if key:
+        over, draw = names[key], partial(curves, key)
+    elif equally_large(done):
+        over, draw = ", ".join(names.values()), side_by_side
+    else:
+        over, draw = "trained weights", scatter
     widths = WIDTHS if len(columns) > 1 else (ALONE, WIDTHS[1])
     panels = []
     for column in columns:
         words = _in_words(done, column)
-        drawn = [
-            curves(done, key, column, width, words) if key else scatter(done, column, width, words)
-            for width in widths
-        ]
+        drawn = [draw(done, column, width, words) for width in widths]
         good = f"{column.better} is better" if column.better else None
         heading = element("h3", TITLES[column.key], element("small", good) if good else None)
         panels.append(
@@ -85,7 +98,7 @@ def _pictures(rows: Sequence[Row]) -> Markup | None:
     words += " ".join(_in_words(done, column) for column in columns)
     return element(
         "section",
-        element("h2", f"Over {over}" if key else "What was trained, and what it gave"),
+        element("h2", "What was trained, and what it gave" if draw is scatter else f"Over {over}"),
         element(
             "figure",
             _legend(done, key) if key else _names(done),
@@ -108,10 +121,9 @@ def _in_words(rows: Sequence[Row], column: Column) -> str:
     if not winners:
         return f"{TITLES[column.key]}: nothing tells the runs apart."
     mean, _ = cell(winners[0], column)
-    unit = "" if column.unit == "%" else f" {column.unit}"
-    percent = " %" if column.unit == "%" else unit
     title = TITLES[column.key].split(",")[0]
-    return f"{title}: best with {' and '.join(name_of(row.values) for row in winners)} ({mean}{percent})."
+    names = " and ".join(name_of(row.values) for row in winners)
+    return f"{title}: best with {names} ({mean}\N{NO-BREAK SPACE}{column.unit})."
 
 
 def _legend(rows: Sequence[Row], key: str) -> Markup | None:
