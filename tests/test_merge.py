@@ -199,12 +199,12 @@ def test_plain_transformers_in_a_process_of_its_own_answers_the_same_and_stops(t
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == template.source
 
 
-def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on a merge leaves out a matrix of each layer."""
+def spoilt(monkeypatch: pytest.MonkeyPatch, layers: slice = slice(None)) -> None:
+    """From here on a merge leaves out a matrix of each of these layers."""
     whole: Callable[..., None] = recipe.merge_adapter
 
     def forgetful(model: PreTrainedModel, *rest: Any) -> None:
-        for layer in model.model.layers:
+        for layer in model.model.layers[layers]:
             layer.mlp.down_proj = layer.mlp.down_proj.get_base_layer()
         whole(model, *rest)
 
@@ -232,6 +232,15 @@ def test_a_merge_that_is_not_what_was_trained_leaves_nothing(
     assert "the merge failed its proof" in capsys.readouterr().out.lower().replace("\n", " ")
     proof = json.loads((out / "burnish.json").read_text("utf-8"))["proof"]
     assert proof["forced"] and not proof["passed"] and proof["mean_kl"] > proof["limit"]
+
+
+def test_in_fp32_a_single_matrix_left_out_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = adapter(tmp_path / "a", kind="lora", dtype="float32")
+    proof = merge(str(folder), tmp_path / "right", dtype="float32")
+    assert proof.mean_kl < 1e-3 * proof.limit
+    spoilt(monkeypatch, slice(2, 3))
+    with pytest.raises(ModelError, match="not what was trained"):
+        merge(str(folder), tmp_path / "out", dtype="float32")
 
 
 def test_the_limit_is_the_users(tmp_path: Path) -> None:

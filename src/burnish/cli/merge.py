@@ -30,7 +30,6 @@ def merge(
     from burnish.cli.screen import TerminalScreen
     from burnish.errors import ConfigError
     from burnish.model.load import Dtype
-    from burnish.recipes.merge import LIMIT
     from burnish.recipes.merge import merge as recipe
 
     if dtype not in get_args(Dtype):
@@ -38,8 +37,7 @@ def merge(
             f"--dtype {dtype}: no such type", fix=f"Choose one of {', '.join(get_args(Dtype))}."
         )
     screen = TerminalScreen()
-    chosen = LIMIT if limit is None else limit
-    proof = recipe(run, out, dtype=cast(Dtype, dtype), data=data, limit=chosen, force=force, screen=screen)
+    proof = recipe(run, out, dtype=cast(Dtype, dtype), data=data, limit=limit, force=force, screen=screen)
     screen.say("\nThe merged model, read back, against the adapter as it was trained:")
     table = Table()
     table.add_column("measured", no_wrap=True)

@@ -31,8 +31,9 @@ from burnish.run_folder import STAGED, RunFolder, read_json, write_json, writing
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, flatten
 
-LIMIT = 0.001
-"""Mean KL in nats a token beyond which a merge has failed; docs/adapters.md says how it was chosen."""
+LIMIT, LIMIT_IN_FP32 = 1e-3, 1e-7
+"""Mean KL in nats a token beyond which a merge has failed; the second, where both models are in fp32.
+docs/adapters.md says how they were chosen."""
 CONVERSATIONS = 64
 """Rows that both models are compared on."""
 TOGETHER = 64
@@ -80,15 +81,16 @@ def merge(
     *,
     dtype: Dtype = "auto",
     data: Path | None = None,
-    limit: float = LIMIT,
+    limit: float | None = None,
     force: bool = False,
     screen: Screen | None = None,
 ) -> Proof:
     """Add the adapter ``name`` (a run or an adapter's folder) into its base and write the sum to ``out``.
 
-    ``dtype`` auto: the base's own type. ``out`` appears whole or not at all, and only where the proof holds
-    or ``force`` is given; ``burnish.json`` in it has the proof. Raises ``ModelError`` for what cannot be
-    merged and for a merge that is not what was trained.
+    ``dtype`` auto: the base's own type. ``limit``: of the proof; unset: what rounding explains. ``out``
+    appears whole or not at all, and only where the proof holds or ``force`` is given; ``burnish.json`` in it
+    has the proof. Raises ``ModelError`` for what cannot be merged and for a merge that is not what was
+    trained.
     """
     screen = screen or Silence()
     if out.exists() or out.is_symlink():
@@ -108,7 +110,7 @@ def merge(
             raise ModelError(
                 f"the merged model is not what was trained: mean KL {proof.mean_kl:.2g} nats a token, "
                 f"{proof.agreement:.1%} of the likeliest tokens the same",
-                why=f"More than {limit:g} nats cannot be rounding. Nothing is left in {out}.",
+                why=f"More than {proof.limit:g} nats cannot be rounding. Nothing is left in {out}.",
                 fix="Keep the adapter on its base, try --dtype float32, or take it as it is with --force.",
             )
         with _writing(out):
@@ -216,7 +218,7 @@ class States:
         return self.head.reading(self.hidden[number][part]).logits()
 
 
-def _prove(given: Given, staged: Path, written: torch.dtype, limit: float, screen: Screen) -> Proof:
+def _prove(given: Given, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
     live = load_model(str(given.folder), dtype=given.config.model.dtype)
@@ -235,6 +237,9 @@ def _prove(given: Given, staged: Path, written: torch.dtype, limit: float, scree
             same.append(one.argmax(-1) == other.argmax(-1))
             nats.append(divergence(one, other))
     agreement, kl = torch.cat(same).double().mean().item(), torch.cat(nats)
+    if limit is None:
+        exact = written == DTYPES[given.config.model.dtype] == torch.float32
+        limit = LIMIT_IN_FP32 if exact else LIMIT
     return Proof(given.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
 
 
