@@ -12,8 +12,10 @@ quickstart: $(VENV)/.installed
 	$(BIN)/burnish quickstart
 
 # A file of tests goes to one process as a whole: what it has made on the way is then there for its next test.
+# tests/conftest.py says in which order.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 \
+	    --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

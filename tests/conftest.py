@@ -26,6 +26,25 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real material is not here")
 
+LONGEST = (
+    "test_templates",
+    "test_ranks",
+    "test_runs",
+    "test_readme",
+    "test_survival_of_runs",
+    "test_show",
+    "test_sweep",
+    "test_adapters",
+    "test_words",
+    "test_benchmarks",
+)
+"""Files that take longest. They come first, so that at the end no process is alone with one of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 settings.register_profile("burnish", derandomize=True, deadline=None, database=None, max_examples=40)
 settings.load_profile("burnish")
 
