@@ -96,8 +96,9 @@ def _lines(made: Plan) -> list[str]:
     if work.steps:
         lines += [f"Steps  {work.steps:,}: {plural(work.tokens, 'token')}, {work.trained:,} of them trained"]
     if made.speed and work.tokens:
-        low, high = (duration(seconds) for seconds in made.speed.seconds(work.tokens))
-        lines += [f"Time  {low} to {high} of training: one layer, timed here with random weights, times all"]
+        low, high = made.speed.seconds(work.tokens)
+        time = f"{duration(low)} to {duration(high)}" if high >= 1 else "less than a second"
+        lines += [f"Time  {time} of training: one layer, timed here with random weights, times all"]
     elif made.speed:
         lines += [f"Speed  about {1 / made.speed.best:,.0f} tokens/s: one layer, timed here, times all"]
     lines += [f"Assumed: {text}." for text in made.assumed]
@@ -145,7 +146,8 @@ def _fit_lines(fitted: Fitted, limit: int) -> list[str]:
     for change in fitted.changes:
         named = ", ".join(f"{key}: {value}" for key, value in change.settings.items())
         lines += [f"  {named:<36} saves {size(change.saves):>10}   harm: {change.harm}"]
-    lines += [f"  then the peak is {size(peak)}"]
+    if fitted.changes:
+        lines += [f"  then the peak is {size(peak)}"]
     if not fitted.fits:
         lines += [f"  It does not fit: {size(peak - limit)} are missing."]
         if fitted.devices:

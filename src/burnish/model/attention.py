@@ -165,6 +165,12 @@ def _outside(queries: int, keys: int, window: int, dtype: torch.dtype, device: t
     return torch.zeros(queries, keys, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
 
+def forget_masks() -> None:
+    """Let go of the masks that are kept for the next pass."""
+    _later.cache_clear()
+    _outside.cache_clear()
+
+
 @dataclass(frozen=True)
 class Flat:
     """The flat batch that is being computed: its segments, and what all of them see before themselves."""
