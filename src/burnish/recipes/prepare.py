@@ -20,6 +20,7 @@ from burnish.errors import ConfigError, DataError
 from burnish.recipes.broken import Broken
 from burnish.recipes.ingredients import hash_of_ingredients
 from burnish.recipes.screen import Screen, Silence
+from burnish.report.numbers import plural
 from burnish.template import ChatTemplate
 from burnish.tokens import Encoded, Example, Fitted, TokenTable, cache, encode_all, fit
 from burnish.tokens.table import GrowingTable
@@ -87,7 +88,7 @@ class Prepared:
     def in_words(self) -> str:
         counts = self.ledger.counts
         parts = [
-            f"{counts['trained']:,} rows to train on ({self.train.trained_tokens:,} of "
+            f"{plural(counts['trained'], 'row')} to train on ({self.train.trained_tokens:,} of "
             f"{self.train.tokens:,} tokens trained)",
             f"{counts['held out']:,} held out",
         ]
@@ -102,7 +103,7 @@ class Prepared:
                 f" Their length cost {self.ledger.lost_tokens:,} tokens, "
                 f"{self.ledger.lost_trained:,} of them to be learnt."
             )
-        return f"{counts['read']:,} rows read: {', '.join(parts)}.{lost}"
+        return f"{plural(counts['read'], 'row')} read: {', '.join(parts)}.{lost}"
 
 
 TABLES = ("train", "held_out")
