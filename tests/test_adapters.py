@@ -250,6 +250,31 @@ def test_modules_to_save_are_trained_whole() -> None:
     torch.testing.assert_close(flat(model, batch).logits(), logits(model, batch), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["lora", "ia3", "bottleneck"])
+@pytest.mark.parametrize("family", ["llama", "phi"])
+def test_a_head_trained_whole_has_the_tokens_rows_already(family: str, kind: str, tmp_path: Path) -> None:
+    model, config = tiny_model(family), small(kind, modules_to_save=("lm_head",))
+    adapted = disturbed(add_adapter(model, config, [5, 6]))
+    of_ends = [name for name in trained(adapted) if "lm_head" in name or "embed" in name]
+    weights = ["weight", "bias"] if family == "phi" else ["weight"]
+    assert sorted(of_ends) == sorted(
+        ["model.embed_tokens.token_adapter.trainable_tokens_delta.default"]
+        + [f"lm_head.modules_to_save.default.{weight}" for weight in weights]
+    )
+    batch = batch_of()
+    assert choose_forward(model, batch) == (flat, "")
+    torch.testing.assert_close(flat(model, batch).logits(), logits(model, batch), atol=1e-4, rtol=1e-4)
+    adapted.save(tmp_path)
+    assert torch.equal(logits(attach(tiny_model(family), tmp_path), batch), logits(model, batch))
+
+
+def test_a_head_that_is_the_table_of_trained_tokens_is_not_trained_whole() -> None:
+    config = small("lora", modules_to_save=("lm_head",))
+    with pytest.raises(ModelError, match=r"is its embedding table, .*\n.*beside them\.\n.*trainable_tokens"):
+        add_adapter(tiny_model("gpt2"), config, [5])
+    add_adapter(tiny_model("gpt2"), config, [])
+
+
 def test_rows_of_a_head_with_a_bias_are_refused() -> None:
     """peft 0.21 computes such a head without it."""
     with pytest.raises(ModelError, match="the head of PhiForCausalLM has a bias"):

@@ -74,8 +74,8 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Seq
     of its own, so are their rows in it. Raises ``ModelError`` where the model has no such layers.
     """
     assert config.kind != "none"
-    rows = _token_rows(model, train_tokens) if train_tokens else None
     whole = list(config.modules_to_save) or None
+    rows = _token_rows(model, train_tokens, config.modules_to_save) if train_tokens else None
     if config.kind == "bottleneck":
         extras = saved.Extras(whole, rows)
         add_bottlenecks(model, config)
@@ -197,20 +197,30 @@ def _targets(model: PreTrainedModel, config: AdapterConfig) -> list[str] | None:
     return None
 
 
-def _token_rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]:
-    """The tables to train these tokens' rows of, by the names of their modules."""
-    tables = [model.get_input_embeddings()]
-    head = model.get_output_embeddings()
-    if head is not None and head.weight is not tables[0].weight:
-        if getattr(head, "bias", None) is not None:
-            raise ModelError(
-                f"the head of {type(model).__name__} has a bias, which peft leaves out beside trained rows",
-                why="Every answer would be that of a model without it.",
-                fix="Set adapter.trainable_tokens=[]; for new tokens, adapter.modules_to_save=[lm_head].",
-            )
-        tables.append(head)
+def _token_rows(
+    model: PreTrainedModel, tokens: Sequence[int], whole: Sequence[str]
+) -> dict[str, list[int]] | None:
+    """The tables to train these tokens' rows of, by the names of their modules: those that are not trained
+    whole."""
     names = {id(module): name for name, module in model.named_modules()}
-    return {names[id(table)]: list(tokens) for table in tables}
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    ends = [table] if head is None else [table, head]
+    rest = [end for end in ends if not any(names[id(end)].endswith(name) for name in whole)]
+    if head is not None and head.weight is table.weight:
+        if len(rest) == 1:
+            raise ModelError(
+                f"the head of {type(model).__name__} is its embedding table, of which rows are to be trained",
+                why="One of the two cannot be trained whole beside them.",
+                fix="Take it out of adapter.modules_to_save, or set adapter.trainable_tokens=[].",
+            )
+        rest = rest[:1]
+    elif head in rest and getattr(head, "bias", None) is not None:
+        raise ModelError(
+            f"the head of {type(model).__name__} has a bias, which peft leaves out beside trained rows",
+            why="Every answer would be that of a model without it.",
+            fix="Set adapter.trainable_tokens=[], or adapter.modules_to_save=[lm_head].",
+        )
+    return {names[id(end)]: list(tokens) for end in rest} or None
 
 
 def _product(wrapper: PeftModel) -> dict[str, Tensor]:
