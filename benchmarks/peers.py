@@ -28,7 +28,7 @@ from burnish.model.budget import FAST, peak_bytes
 from burnish.model.compiled import compiled
 from burnish.model.forward import choose_forward, shares_prefixes
 from burnish.model.load import load_model
-from burnish.model.lora import fused
+from burnish.model.lora import DORA, fused
 from burnish.model.memory import keep_memory
 from burnish.tokens import Order, TokenTable, flatten, micro_batches
 from burnish.train.fit import fit
@@ -133,7 +133,7 @@ def train_model(
     assert not why, why
     share = share and shares_prefixes(model, forward)
     if compile:
-        forward, why = compiled(forward, model, trial)
+        forward, why = compiled(fused(forward, DORA), model, trial)
         assert not why, why
     else:
         forward = fused(forward)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
 
+from burnish.config import AdapterConfig
 from burnish.model import compiled as compiled_module
+from burnish.model.adapter import add_adapter
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import flat
+from burnish.model.lora import DORA, fused
 from burnish.tokens import flatten
 from burnish.train.fit import fit
 from conftest import tiny_model
@@ -20,11 +24,15 @@ BATCH = flatten([table().document(row) for row in range(3)])
 
 
 @needs_compiler
-def test_compiled_layers_train_to_the_same_losses_and_leave_evaluation_plain() -> None:
+@pytest.mark.parametrize("kind", ["none", "dora"])
+def test_compiled_layers_train_to_the_same_losses_and_leave_evaluation_plain(kind: Any) -> None:
     losses = []
     for wanted in (False, True):
         model = tiny_model(num_hidden_layers=1)  # each shape of layer takes the compiler a while
-        forward, why = compiled(flat, model, BATCH) if wanted else (flat, "")
+        if kind != "none":
+            torch.manual_seed(0)
+            add_adapter(model, AdapterConfig(kind=kind, rank=4), [])
+        forward, why = compiled(fused(flat, DORA), model, BATCH) if wanted else (flat, "")
         assert why == ""
         steps = fit(model, table(), settings(), optimizer=optimizer_of(model), forward=forward)
         losses.append([step.loss for step in steps])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,24 +16,26 @@ from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
 from burnish.model.quantize import is_quantized, multiplies_whole, whole_weight
 
+LORA, DORA = "lora", "dora"
 
-def fused(forward: Forward) -> Forward:
-    """``forward`` with the model's plain LoRA and DoRA layers fused."""
+
+def fused(forward: Forward, *kinds: str) -> Forward:
+    """``forward`` with the model's plain LoRA and DoRA layers fused, or those of some ``kinds`` alone."""
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
-        with fused_lora(model):
+        with fused_lora(model, kinds or (LORA, DORA)):
             return forward(model, batch)
 
     return run
 
 
 @contextmanager
-def fused_lora(model: nn.Module) -> Iterator[None]:
-    """Within the block plain LoRA and DoRA layers run fused. Those with dropout or several adapters, merged
+def fused_lora(model: nn.Module, kinds: Sequence[str] = (LORA, DORA)) -> Iterator[None]:
+    """Within the block plain layers of these kinds run fused. Those with dropout or several adapters, merged
     ones and trained bases run as peft has them, and so does NF4 on a GPU, which has products of its own."""
     with ExitStack() as undo:
         for module in model.modules():
-            if isinstance(module, LoraLayer) and _is_plain(module):
+            if isinstance(module, LoraLayer) and _is_plain(module) and _kind(module) in kinds:
                 module.forward = _forward_of(module)  # found before the method of the class
                 undo.callback(delattr, module, "forward")
         yield
@@ -42,6 +44,10 @@ def fused_lora(model: nn.Module) -> Iterator[None]:
 def is_dora(module: Any, name: str = "default") -> bool:
     """Whether an adapter of a LoRA layer is a DoRA on a linear layer."""
     return isinstance(module.lora_variant.get(name), DoraLinearVariant)
+
+
+def _kind(module: Any) -> str:
+    return DORA if is_dora(module, *module.active_adapters) else LORA
 
 
 def _is_plain(module: Any) -> bool:
@@ -64,7 +70,7 @@ def _forward_of(module: Any) -> Any:
     (name,) = module.active_adapters
     base, scale = module.get_base_layer(), module.scaling[name]
     down, up = module.lora_A[name], module.lora_B[name]
-    lengths = module.lora_magnitude_vector[name] if is_dora(module, name) else None
+    lengths = module.lora_magnitude_vector[name] if _kind(module) == DORA else None
 
     def forward(x: Tensor) -> Tensor:
         # The weights are read here, since those of a model that is split over ranks are whole only now.

@@ -19,7 +19,7 @@ from burnish.model.budget import FAST, Budget, fitting_budget, memory_of, peak_b
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import Forward, choose_forward, shares_prefixes
 from burnish.model.load import load_model
-from burnish.model.lora import fused
+from burnish.model.lora import DORA, fused
 from burnish.model.memory import keep_memory
 from burnish.model.recompute import recomputed
 from burnish.model.shard import shard
@@ -388,7 +388,7 @@ def _training_forward(
     if not wanted or job.ranks.count > 1:  # untried with weights that come and go
         return fused(forward)
     job.screen.say("Compiling the layers, which takes up to a minute.")
-    faster, why = compiled(forward, model, trial)
+    faster, why = compiled(fused(forward, DORA), model, trial)  # LoRA's sums the compiler knows as well
     if why:
         job.screen.warn(f"Training without compiled layers, which is slower: {why}.")
         return fused(forward)
