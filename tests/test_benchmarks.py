@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from benchmarks import material, rounds, sft
+from benchmarks import before, material, rounds, sft
 from benchmarks.floor import RANK, Product, needed_products
 from benchmarks.material import SHAPES
 from burnish.model.load import PEBBLE_FOLDER
@@ -118,3 +118,11 @@ def test_burnish_and_trl_train_the_same(tmp_path: Path) -> None:
     assert sft.differs(theirs, ours) == ""
     assert len(ours["losses"]) == len(ours["seconds"]) == len(theirs["seconds"]) == 2
     assert ours["losses"][1] != ours["losses"][0]
+
+
+def test_a_checkout_steps_beside_itself() -> None:
+    pairs = before.paired(before.ROOT, "tiny", "lora", 2, compile=False)
+    assert len(pairs) == 2
+    for one, other in pairs:
+        assert one["loss"] == other["loss"] and one["tokens"] == other["tokens"] > 0
+        assert one["seconds"] > 0 and other["seconds"] > 0

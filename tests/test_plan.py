@@ -51,6 +51,39 @@ def planned(shape: LlamaConfig, folder: Path, settings: tuple[str, ...], **given
     return plan(config, basis(config), **{"device": "cuda", "available": 2**45} | given)
 
 
+# Every adapter that can be trained
+
+
+SMALL = LlamaConfig(
+    hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96, vocab_size=500
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "copies", "moments"),
+    [
+        (("adapter.init=gaussian", "adapter.rslora=true"), 1, 8),
+        (("adapter.init=pissa", "adapter.dropout=0.1"), 2, 8),
+        (("adapter.init=olora", "adapter.layers=0-1"), 2, 8),
+        (("adapter.kind=dora", "adapter.targets=attention", "train.recompute=true"), 1, 8),
+        (("adapter.kind=dora", "model.quantize=nf4"), 1, 2),
+        (("adapter.rank_pattern={q_proj: 64}", "adapter.targets=[q_proj]", "model.quantize=int8"), 1, 2),
+        (("adapter.kind=ia3", "adapter.modules_to_save=[lm_head]"), 1, 8),
+        (("adapter.kind=bottleneck", "adapter.layers=1"), 1, 8),
+        (("adapter.kind=prefix", "model.quantize=nf4"), 1, 2),
+        (("adapter.kind=prompt", "train.optimizer=adamw-8bit"), 1, 2),
+    ],
+)
+def test_it_is_planned(settings: tuple[str, ...], copies: int, moments: int, tmp_path: Path) -> None:
+    """``copies``: a start that is computed from the base is kept until the end, and saved beside."""
+    made = planned(SMALL, tmp_path, settings)
+    parts, trained = made.memory.parts, made.memory.count.trainable
+    assert (parts["masters"], parts["moments"]) == (4 * trained, moments * trained)
+    for size in (parts["adapter weights"], made.disk["final/"]):
+        assert 2 * copies * trained <= size <= 4 * copies * trained  # bf16, or fp32 where small
+    assert made.memory.phases["forward and backward"] > made.memory.phases["loading"] > 0
+
+
 # The count
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from burnish.config import RunConfig
 from burnish.errors import ModelError
 from burnish.loss.linear_cross_entropy import LOGITS
-from burnish.model.adapter import ParameterCount, count_parameters
+from burnish.model.adapter import WHOLE_WEIGHT, ParameterCount, count_parameters
 from burnish.model.compiled import pays
 from burnish.model.forward import flat, shares_prefixes
 from burnish.model.layers import layers_of
@@ -79,9 +79,10 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Work, way: Way) -
     theirs = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     whole = config.adapter.kind == "none"
     weights = weight_bytes(model) / ranks
+    copies = 2 if config.adapter.init in WHOLE_WEIGHT else 1  # as it began, for when it is saved
     parts = {
         "base weights": weights if whole else weights - theirs / ranks,
-        "adapter weights": 0.0 if whole else theirs / ranks,
+        "adapter weights": 0.0 if whole else copies * theirs / ranks,
         "masters": 4 * trained,
         "moments": trained * (2 if way.eight_bit else 8),
     }

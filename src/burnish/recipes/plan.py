@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 from burnish.config import RunConfig
 from burnish.config.load import validated
 from burnish.errors import ConfigError
-from burnish.model.adapter import add_adapter
+from burnish.model.adapter import WHOLE_WEIGHT, add_adapter
 from burnish.model.blank import blank_model, shape_of
 from burnish.model.budget import fitting_budget, memory_of
 from burnish.model.load import DTYPES, load_tokenizer
@@ -153,7 +153,9 @@ def plan(
     if config.adapter.kind == "none":
         model.requires_grad_(True)
     else:
-        model = add_adapter(model, config.adapter, found.tokens).model
+        # No start that is computed from the base's weights: there are none.
+        adapter = config.adapter.model_copy(update={"init": "default"})
+        model = add_adapter(model, adapter, found.tokens).model
     if available is None:
         here = kind == "cpu" or torch.cuda.is_available()
         available = memory_of(torch.device(kind)) if here else 0
@@ -169,6 +171,8 @@ def plan(
     state = memory.count.trainable * (4 + (2 if eight_bit else 8))
     whole = config.adapter.kind == "none"
     final = sum(p.nbytes for p in model.parameters() if whole or p.requires_grad)
+    if config.adapter.init in WHOLE_WEIGHT:
+        final *= 2  # of twice the rank
     # While the newest is written, the oldest is still there.
     disk = {"checkpoints": float((kept + 1) * state), "final/": float(final)}
     speed = measured(config, found.shape, dtype, kind) if probe else None
