@@ -36,6 +36,9 @@ for pieces of other sizes that the allocator keeps, and this share of all that c
 COMPILER = 100e6
 """What the compiler brings into the process, about."""
 
+BITSANDBYTES = 30e6
+"""What it and accelerate bring, imported and once used."""
+
 COMPILED = 0.65
 """Of what layers keep for the backward pass, what compiled ones do: the rest is computed again from it. Both
 figures are fitted to one run of a 39 M model, so they hold less well than what is counted."""
@@ -110,7 +113,8 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Work, way: Way) -
         "layers put together": gathered,
     }
     spare = _spare(model, batch) + HOLES * sum(moved.values()) if way.device == "cpu" else 0.0
-    process = PROCESS[way.device] + (COMPILER if compiled and way.device == "cpu" else 0.0)
+    process = PROCESS[way.device] + (BITSANDBYTES if config.model.quantize != "none" else 0.0)
+    process += COMPILER if compiled and way.device == "cpu" else 0.0
     parts |= moved | {"spare": spare, "torch and the other libraries": process}
     phases = {
         "loading": weights * ranks + process if ranks > 1 else weights + process,
