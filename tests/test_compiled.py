@@ -31,7 +31,7 @@ def test_compiled_layers_train_to_the_same_losses_and_leave_evaluation_plain(kin
         model = tiny_model(num_hidden_layers=1)  # each shape of layer takes the compiler a while
         if kind != "none":
             torch.manual_seed(0)
-            add_adapter(model, AdapterConfig(kind=kind, rank=4), [])
+            add_adapter(model, AdapterConfig(kind=kind, rank=4, targets=("down_proj",)), [])
         forward, why = compiled(fused(flat, DORA), model, BATCH) if wanted else (flat, "")
         assert why == ""
         steps = fit(model, table(), settings(), optimizer=optimizer_of(model), forward=forward)

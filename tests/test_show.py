@@ -222,7 +222,7 @@ def test_base_folders_are_read_without_weights(tmp_path: Path) -> None:
     assert row.examples
 
 
-ATTRIBUTED = ["several turns", "system, several turns", "call and result"]
+ATTRIBUTED = ["system, several turns", "call and result"]
 
 
 @needs_shared
