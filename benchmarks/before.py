@@ -48,7 +48,11 @@ def main() -> None:
         ("pairs of steps", f"{len(ratios)}"),
         ("losses", "the same in every step" if not apart else f"up to {apart:.1e} apart"),
     ]
-    show(f"{options.kind}, {options.shape}, {'compiled' if options.compile else 'eager'}", ("", ""), rows)
+    show(
+        f"{options.kind}, {options.shape}, {'compiled' if options.compile else 'eager'}",
+        ("measured", "value"),
+        rows,
+    )
     write(options.out, f"before-{options.kind}", {"pairs": pairs, "compiled": options.compile})
 
 
