@@ -20,9 +20,9 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.material import SHAPES
+from benchmarks.material import SHAPES, make_material
 from benchmarks.peers import ROWS_A_STEP
-from benchmarks.rounds import ROOT, in_process, say, show, write
+from benchmarks.rounds import ROOT, say, show, write
 
 Pair = tuple[dict[str, Any], dict[str, Any]]
 """A step of the other checkout, and the same one of this."""
@@ -59,7 +59,7 @@ def main() -> None:
 def paired(other: Path, shape: str, kind: str, steps: int, compile: bool) -> list[Pair]:
     with tempfile.TemporaryDirectory() as folder:
         rows = steps * ROWS_A_STEP
-        in_process("benchmarks.material:make_material", folder=folder, shape=shape, rows=rows, data="alpaca")
+        make_material(folder, shape, rows, "alpaca")
         runs = [_started(root, folder, kind, compile) for root in (other, ROOT)]
         try:
             for run in runs:

@@ -125,6 +125,8 @@ def test_other_models_with_real_tokenizers_on_real_rows(
     tokens are added and their embeddings trained, in llama's untied head too."""
     if family == "qwen2" and (template, adapter) != ("auto", "lora"):
         pytest.skip("a vocabulary of 152,000 is slow, and its template is ChatML")
+    if (family, template) == ("gpt2", "chatml"):
+        pytest.skip("without a template of its own it gets this one")
     base = tiny_checkpoint(tmp_path / "base", family, torch.bfloat16)
     data = tmp_path / "rows.jsonl"
     with (SHARED / "sft" / "oasst_messages.jsonl").open(encoding="utf-8") as file:
