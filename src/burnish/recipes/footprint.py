@@ -112,7 +112,10 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Work, way: Way) -
         "gradients and the backward pass": float(taken[BACK]),
         "layers put together": gathered,
     }
-    spare = _spare(model, batch) + HOLES * sum(moved.values()) if way.device == "cpu" else 0.0
+    spare = 0.0
+    if way.device == "cpu":
+        kept = _kept_by_layers(model, batch) if way.recompute else taken[KEPT]
+        spare = SPARE * kept / max(1, len(layers_of(model))) + HOLES * sum(moved.values())
     process = PROCESS[way.device] + (BITSANDBYTES if config.model.quantize != "none" else 0.0)
     process += COMPILER if compiled and way.device == "cpu" else 0.0
     parts |= moved | {"spare": spare, "torch and the other libraries": process}
@@ -125,9 +128,9 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Work, way: Way) -
     return Footprint(parts, phases, count, len(batch.input_ids), compiled)
 
 
-def _spare(model: PreTrainedModel, batch: Batch) -> float:
-    kept = pass_peak(lambda: fused(flat)(model, batch), lambda f: next_token_loss(f, batch))[KEPT]
-    return SPARE * kept / max(1, len(layers_of(model)))
+def _kept_by_layers(model: PreTrainedModel, batch: Batch) -> float:
+    """What they keep where nothing is computed again."""
+    return pass_peak(lambda: fused(flat)(model, batch), lambda f: next_token_loss(f, batch))[KEPT]
 
 
 def _evaluating(model: PreTrainedModel, work: Work) -> float:

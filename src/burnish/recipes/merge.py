@@ -65,7 +65,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Given:
+class ToMerge:
     """An adapter's folder with its base and what its training is known to have been. ``rows``: the files to
     prove it on."""
 
@@ -99,7 +99,7 @@ def merge(
             why="A merge never overwrites what is there.",
             fix="Choose another --out, or remove it.",
         )
-    given = _given(name, data)
+    given = _to_merge(name, data)
     staged = out.with_name(f"{STAGED}{out.name}")
     try:
         with _writing(out):
@@ -122,7 +122,7 @@ def merge(
     return proof
 
 
-def _given(name: str, data: Path | None) -> Given:
+def _to_merge(name: str, data: Path | None) -> ToMerge:
     """What is to be merged; refuses what cannot be, before anything is loaded."""
     place = locate(name)
     if not is_adapter(place):
@@ -147,7 +147,7 @@ def _given(name: str, data: Path | None) -> Given:
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    return Given(folder, origin_of(folder), config, rows)
+    return ToMerge(folder, origin_of(folder), config, rows)
 
 
 def _config(*places: Path) -> RunConfig:
@@ -159,7 +159,7 @@ def _config(*places: Path) -> RunConfig:
     return RunConfig()
 
 
-def _write(given: Given, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
+def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
     """Merge, and write a model folder. Gives the type of its weights."""
     screen.say(f"Loading the base of {given.folder}.")
     loaded = load_model(
@@ -178,7 +178,7 @@ def _write(given: Given, staged: Path, dtype: Dtype, screen: Screen) -> torch.dt
     return written
 
 
-def _type(given: Given, dtype: Dtype) -> torch.dtype:
+def _type(given: ToMerge, dtype: Dtype) -> torch.dtype:
     """The base's own type, where none is asked for. Of float16 it is bfloat16, which was trained against."""
     if dtype != "auto":
         return DTYPES[dtype]
@@ -188,7 +188,7 @@ def _type(given: Given, dtype: Dtype) -> torch.dtype:
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
-def _card(given: Given, written: torch.dtype) -> dict[str, Any]:
+def _card(given: ToMerge, written: torch.dtype) -> dict[str, Any]:
     adapter = {
         "name": str(given.folder),
         "kind": kind_of(given.folder),
@@ -218,7 +218,7 @@ class States:
         return self.head.reading(self.hidden[number][part]).logits()
 
 
-def _prove(given: Given, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
+def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
     live = load_model(str(given.folder), dtype=given.config.model.dtype)
@@ -256,7 +256,7 @@ def _states(
     return States(features.reading(torch.empty(0)), tuple(hidden))
 
 
-def _batches(given: Given, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
+def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
     """The first conversations that can be used, each example of them a batch; and how many they are."""
     config = given.config
     rows = (row for row in each_row(given.rows) if not isinstance(row, BadRow))
