@@ -182,7 +182,7 @@ KINDS = [
 
 def frames(source: str) -> dict[tuple[bool, tuple[str, ...]], object]:
     template = ChatTemplate(tokenizer_with(source))
-    return {(p, roles): template._frame((p, *roles)) for roles in KINDS for p in (False, True)}
+    return {(p, roles): template.renderer._frame((p, *roles)) for roles in KINDS for p in (False, True)}
 
 
 @pytest.mark.parametrize("name", ["ChatML-lite", *sources()])
@@ -193,13 +193,13 @@ def test_a_filled_frame_is_what_the_template_renders(name: str) -> None:
     random_ = random.Random(name)
     for roles in KINDS:
         for prompted in (False, True):
-            frame = template._frame((prompted, *roles))
+            frame = template.renderer._frame((prompted, *roles))
             for _ in range(12 if frame else 0):
                 contents = ["".join(random_.choices(CONTENTS, k=random_.randint(1, 6))) for _ in roles]
                 filled = frame.filled(contents)
                 if filled is not None:
                     messages = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
-                    assert filled == template._rendered(messages, (), prompted)
+                    assert filled == template.renderer._rendered(messages, (), prompted)
 
 
 @pytest.mark.skipif("trl/llama3" not in sources(), reason="TRL's templates are not here")
@@ -269,7 +269,7 @@ def test_rows_are_rendered_by_the_template_where_no_frame_holds() -> None:
         for content in (f"a{number}", f" {number}\n", ""):
             text = template.render([{"role": "user", "content": content}], add_generation_prompt=True)
             assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
-    assert len(template._frames) == 1
+    assert len(template.renderer._frames) == 1
 
 
 def test_a_template_that_refuses_refuses_each_time() -> None:

@@ -14,9 +14,9 @@ from burnish.errors import ConfigError, TemplateError
 from burnish.model.load import load_tokenizer
 from burnish.recipes.prepare import length_limit
 from burnish.template import ChatTemplate
-from burnish.template.advice import advised
 from burnish.template.build import build_template
 from burnish.tokens import Example, encode_all, fit
+from burnish.tokens.advice import advised
 from burnish.tokens.view import ViewedToken, view
 
 

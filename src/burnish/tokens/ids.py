@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import encode_marked_chat
 
 from burnish.errors import TemplateError
-from burnish.template import Turn, typed
+from burnish.template import Turn
+from burnish.template import typed_tokens as typed
 from burnish.tokens.words import WordEncoder
 
 HALF = "\N{REPLACEMENT CHARACTER}"
@@ -20,7 +21,7 @@ HALF = "\N{REPLACEMENT CHARACTER}"
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of rendered text. The template has written every special token, so none is added; special
-    tokens that stand apart (``template.typed``) are read as text."""
+    tokens that stand apart (``template.typed_tokens``) are read as text."""
     return batch_ids(tokenizer, [text])[0]
 
 
@@ -104,6 +105,28 @@ def require_said(turn: Turn, said: str, where: str) -> None:
             why=f"Of {other[max(place - 10, 0) :][:30]!r} it makes {one[max(place - 10, 0) :][:30]!r}.",
             fix="Take the row out, or take a base whose tokenizer writes every character.",
             law="faithful",
+        )
+
+
+def require_stop(ids: Sequence[int], stop_ids: Sequence[int], turn: Turn, where: str) -> None:
+    """Law *stops* on ids: a completion ends in an id at which generation stops, and holds no other.
+
+    A token that is written as text is not always read as that token: SentencePiece kinds read one that was
+    added to them and is not special as its letters.
+    """
+    if not ids or ids[-1] not in stop_ids:
+        raise TemplateError(
+            f"{where}: law 'stops' fails: the tokenizer reads its stop token as text",
+            why=f"Of the end of {turn.completion[-20:]!r} it makes ids of which the last is no stop: the "
+            "model would never learn to stop.",
+            fix="Make the token a special one of the tokenizer (add_special_tokens).",
+            law="stops",
+        )
+    if any(token in ids[:-1] for token in stop_ids):
+        raise TemplateError(
+            f"{where}: law 'stops' fails: a stop token stands within the answer",
+            why="At inference the answer would end there.",
+            law="stops",
         )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import pairwise
 
 from burnish.data import Conversation
 from burnish.data.conversation import SYSTEM_ROLES, TOOL_ROLES
 from burnish.errors import TemplateError
-from burnish.template.chat_template import ChatTemplate
-from burnish.template.chatml import END, START, TEMPLATE
+from burnish.template import ChatTemplate
+from burnish.template.chatml import give_chatml
+from burnish.template.parts import reasoning_and_text
 from burnish.template.remedies import REMEDIES
-from burnish.template.said import reasoning_and_text
+from burnish.tokens.encoding import encode_weighted
 
 THINKING = ("enable_thinking", "thinking")
 MOST = 5
@@ -71,11 +73,10 @@ def _options(template: ChatTemplate, conversation: Conversation) -> Iterator[str
 
 
 def with_chatml(template: ChatTemplate, conversation: Conversation) -> bool:
-    """Whether ChatML-lite would do. Its tokens are not put on the tokenizer for the trial."""
-    chatml = ChatTemplate(template.tokenizer, source_text=TEMPLATE, typed_tokens=template.typed_tokens)
-    chatml.__dict__["stop_tokens"] = (END, str(template.tokenizer.eos_token))
-    chatml.__dict__["added"] = (START, END)
-    return _holds(chatml, conversation)
+    """Whether ChatML-lite would do. It is tried on a copy of the tokenizer, whose tokens it changes."""
+    tokenizer = copy.deepcopy(template.tokenizer)
+    give_chatml(tokenizer)
+    return _holds(ChatTemplate(tokenizer, typed_tokens=template.typed_tokens), conversation)
 
 
 def _holds(template: ChatTemplate, conversation: Conversation) -> bool:
@@ -83,9 +84,9 @@ def _holds(template: ChatTemplate, conversation: Conversation) -> bool:
 
 
 def _fault(template: ChatTemplate, conversation: Conversation) -> str | None:
-    """What is wrong first, if anything."""
+    """What is wrong first, if anything: by its token ids and spans."""
     try:
-        template.proven_turns(conversation)
+        encode_weighted(conversation, template)
     except TemplateError as error:
         return error.what
     return None
@@ -104,6 +105,7 @@ def _relevant(conversation: Conversation) -> Iterator[str]:
         "merge_system_into_user": not (roles & set(SYSTEM_ROLES) or conversation.tools),
         "merge_consecutive": not neighbours,
         "split_turns": sum(message["role"] == "user" for message in messages) < 2,
+        "rename_call_ids": not (calls or roles & set(TOOL_ROLES)),
         "tools_as_text": not (calls or conversation.tools or roles & set(TOOL_ROLES)),
         "tool_role_tool": not roles & set(TOOL_ROLES[1:]),
         "arguments_as_text": not calls,
