@@ -8,10 +8,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from burnish.adapters.load import LoadedModel, load_model, locate
+from burnish.adapters.origin import is_adapter
+from burnish.adapters.stack import Adapters, open_adapters, sharing, stacked
 from burnish.errors import ConfigError, ModelError
-from burnish.model.load import LoadedModel, load_model, locate
-from burnish.model.origin import is_adapter
-from burnish.model.stack import Adapters, open_adapters, sharing, stacked
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 

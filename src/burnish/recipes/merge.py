@@ -15,19 +15,21 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from burnish.adapters.load import load_model, locate
+from burnish.adapters.merge import divergence, merge_adapter, require_mergeable
+from burnish.adapters.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.config import RunConfig, load_config
 from burnish.data.read import BadRow, each_row
 from burnish.errors import ConfigError, DataError, ModelError, RunError
+from burnish.files import STAGED, read_json, write_json, writing
 from burnish.model.forward import Forward, choose_forward
 from burnish.model.head import Features
-from burnish.model.load import DTYPES, Dtype, load_model, locate
-from burnish.model.merge import divergence, merge_adapter, require_mergeable
-from burnish.model.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
-from burnish.recipes.artifact import save_final
-from burnish.recipes.broken import Broken
-from burnish.recipes.prepare import fitted_rows, length_limit
-from burnish.recipes.screen import Screen, Silence
-from burnish.run_folder import STAGED, RunFolder, read_json, write_json, writing
+from burnish.model.load import DTYPES, Dtype
+from burnish.prepare.prepare import fitted_rows, length_limit
+from burnish.prepare.violations import Violations
+from burnish.run.artifact import save_final
+from burnish.run.folder import RunFolder
+from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, flatten
 
@@ -260,7 +262,7 @@ def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> t
     """The first conversations that can be used, each example of them a batch; and how many they are."""
     config = given.config
     rows = (row for row in each_row(given.rows) if not isinstance(row, BadRow))
-    broken = Broken(template, config.tokens.train_on)
+    broken = Violations(template, config.tokens.train_on)
     limit = length_limit(config, positions)
     examples = [
         example
