@@ -21,10 +21,10 @@ from benchmarks.floor import RANK
 from benchmarks.material import SHAPES, base_of
 from benchmarks.peers import ALPHA, RATES, same_start, train_model
 from benchmarks.rounds import Spread, in_process, say, show, write
+from burnish.adapters.adapter import add_adapter, count_parameters
+from burnish.adapters.load import load_model
 from burnish.config import AdapterConfig
 from burnish.config.load import LEARNING_RATES
-from burnish.model.adapter import add_adapter, count_parameters
-from burnish.model.load import load_model
 
 WAYS = {
     "lora": ("lora", "none"),

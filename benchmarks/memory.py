@@ -20,7 +20,8 @@ from transformers import LlamaForCausalLM
 
 from benchmarks.material import SHAPES, _tokenizer
 from benchmarks.rounds import say, show, write
-from burnish.run_folder import RunFolder, read_json
+from burnish.files import read_json
+from burnish.run.folder import RunFolder
 
 STEPS, ROWS_A_STEP, ROWS = 2, 16, 48
 

@@ -22,13 +22,13 @@ from transformers import PreTrainedModel
 from benchmarks.floor import RANK, measure, needed_products
 from benchmarks.machine import device, now
 from benchmarks.material import SHAPES, base_of, table_of
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.load import load_model
+from burnish.adapters.lora import DORA, fused
 from burnish.config import AdapterConfig, TrainConfig
-from burnish.model.adapter import add_adapter
 from burnish.model.budget import FAST, peak_bytes
 from burnish.model.compiled import compiled
 from burnish.model.forward import choose_forward, shares_prefixes
-from burnish.model.load import load_model
-from burnish.model.lora import DORA, fused
 from burnish.model.memory import keep_memory
 from burnish.tokens import Order, TokenTable, flatten, micro_batches
 from burnish.train.fit import fit

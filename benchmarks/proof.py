@@ -101,7 +101,7 @@ def run(tool: str, data: str, base: str, cores: int) -> dict[str, Any]:
 
 def run_burnish(data: Path, base: Path) -> dict[str, Any]:
     from burnish.config import load_config
-    from burnish.recipes.check import check
+    from burnish.prepare.check import check
 
     config = load_config(None, [], **{"data.train": [str(data)], "model.name": str(base)})
     started = time.perf_counter()

@@ -21,18 +21,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from burnish.adapters.adapter import Adapted, add_adapter, count_parameters
+from burnish.adapters.load import load_model
+from burnish.adapters.lora import fused
+from burnish.adapters.saved import CONFIG, WEIGHTS, attach
+from burnish.adapters.targets import layer_numbers, linear_names, shortest_endings
 from burnish.config import AdapterConfig, RunConfig, load_config
 from burnish.errors import ConfigError, ModelError
+from burnish.files import read_json
 from burnish.loss import cross_entropy
-from burnish.model.adapter import Adapted, add_adapter, count_parameters
 from burnish.model.forward import choose_forward, flat, padded
 from burnish.model.layers import layers_of
-from burnish.model.load import PEBBLE_FOLDER, load_model
-from burnish.model.lora import fused
-from burnish.model.saved import CONFIG, WEIGHTS, attach
-from burnish.model.targets import layer_numbers, linear_names, shortest_endings
+from burnish.model.load import PEBBLE_FOLDER
 from burnish.recipes.sft import sft
-from burnish.run_folder import RunFolder, read_json
+from burnish.run.folder import RunFolder
 from burnish.tokens import Batch, flatten
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW

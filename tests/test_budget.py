@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from burnish.adapters.adapter import add_adapter
 from burnish.config import AdapterConfig
 from burnish.model import budget
-from burnish.model.adapter import add_adapter
 from burnish.model.budget import (
     FAST,
     LEAST,

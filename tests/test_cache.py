@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from burnish.adapters.load import load_tokenizer
 from burnish.cli.main import main
 from burnish.config import load_config
 from burnish.data import Conversation
 from burnish.errors import DataError, TemplateError
-from burnish.model.load import load_tokenizer
-from burnish.recipes import prepare as recipe
-from burnish.recipes.ingredients import hash_of_ingredients
-from burnish.recipes.prepare import Prepared, prepare
+from burnish.prepare import prepare as recipe
+from burnish.prepare.cache_key import cache_key
+from burnish.prepare.prepare import Prepared, prepare
 from burnish.template import ChatTemplate
 from burnish.template.chatml import TEMPLATE
 from burnish.tokens import TokenTable, cache, encode
@@ -198,7 +198,7 @@ def key(**settings: Any) -> str:
     config = load_config(None, [], **{"data.train": ["rows.jsonl"], **settings})
     steps = {"typed_tokens": config.template.typed_tokens, "remedies": config.template.remedies}
     asked = ChatTemplate(load_tokenizer("pebble").tokenizer, **steps, **config.template.options)
-    found = hash_of_ingredients(config, asked, recipe.length_limit(config, 200))
+    found = cache_key(config, asked, recipe.length_limit(config, 200))
     assert found
     return found
 
@@ -233,9 +233,9 @@ def test_the_tokenizer_has_a_part_in_the_name(here: Path) -> None:
     written(here / "rows.jsonl", rows(5))
     config = load_config(None, [], **{"data.train": ["rows.jsonl"]})
     tokenizer = load_tokenizer("pebble").tokenizer
-    before = hash_of_ingredients(config, ChatTemplate(tokenizer), 200)
+    before = cache_key(config, ChatTemplate(tokenizer), 200)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|new|>"]})
-    after = hash_of_ingredients(config, ChatTemplate(tokenizer), 200)
+    after = cache_key(config, ChatTemplate(tokenizer), 200)
     assert before != after
 
 
@@ -344,8 +344,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from burnish.config import load_config
-from burnish.model.load import load_tokenizer
-from burnish.recipes.prepare import prepare
+from burnish.adapters.load import load_tokenizer
+from burnish.prepare.prepare import prepare
 from burnish.template import ChatTemplate
 config = load_config(None, [], **{"data.train": ["rows.jsonl"]})
 template = ChatTemplate(load_tokenizer("pebble").tokenizer)

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 
 from burnish.config import load_config
 from burnish.pebble import CONVERSATIONS
-from burnish.recipes.check import Checked, check
-from burnish.recipes.prepare import prepare
+from burnish.prepare.check import Checked, check
+from burnish.prepare.prepare import prepare
 from burnish.template.build import build_template
 from conftest import SHARED, needs_shared, small_tokenizer, tiny_model
 from test_readme import run
@@ -70,7 +70,7 @@ def test_counts_are_those_of_the_tokens_that_training_reads(tmp_path: Path) -> N
     config = load_config(
         None, [], **{"data.train": [str(tmp_path / "rows.jsonl")], "data.held_out_share": 0.0}
     )
-    from burnish.model.load import load_tokenizer
+    from burnish.adapters.load import load_tokenizer
 
     loaded = load_tokenizer("pebble")
     template, _ = build_template(loaded.tokenizer, config.template)

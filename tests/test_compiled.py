@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.lora import DORA, fused
 from burnish.config import AdapterConfig
 from burnish.model import compiled as compiled_module
-from burnish.model.adapter import add_adapter
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import flat
-from burnish.model.lora import DORA, fused
 from burnish.tokens import flatten
 from burnish.train.fit import fit
 from conftest import tiny_model

@@ -13,7 +13,8 @@ import pytest
 from burnish.diagnose import Measured, curves, data, diagnose, figures, findings_of, verdict
 from burnish.diagnose import answers as answer_rules
 from burnish.errors import RunError
-from burnish.run_folder import RunFolder, write_json, write_lines
+from burnish.files import write_json, write_lines
+from burnish.run.folder import RunFolder
 
 BASE = {
     "held_out_loss": 3.0,

@@ -8,10 +8,10 @@ import pytest
 import torch
 from peft.tuners.lora import Linear
 
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.lora import fused, fused_lora, row_lengths
 from burnish.config import AdapterConfig
-from burnish.model.adapter import add_adapter
 from burnish.model.forward import flat
-from burnish.model.lora import fused, fused_lora, row_lengths
 from burnish.tokens import flatten
 from burnish.train.objective import next_token_loss
 from conftest import tiny_model

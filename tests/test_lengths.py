@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from burnish.config import load_config
 from burnish.data import Conversation
 from burnish.errors import DataError
-from burnish.recipes.prepare import Prepared, prepare
+from burnish.prepare.prepare import Prepared, prepare
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 from burnish.tokens import Encoded, Example, Fitted, encode, encode_all, fit

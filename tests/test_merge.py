@@ -19,19 +19,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.load import load_model
+from burnish.adapters.merge import merge_adapter
+from burnish.adapters.origin import weights_sha256
 from burnish.cli.main import main
 from burnish.config import AdapterConfig, RunConfig, build_config
 from burnish.data import Conversation, Message
 from burnish.errors import ConfigError, DataError, ModelError, RunError
 from burnish.generate import Sampling, answer_all, open_model
-from burnish.model.adapter import add_adapter
-from burnish.model.load import PEBBLE_FOLDER, load_model
-from burnish.model.merge import merge_adapter
-from burnish.model.origin import weights_sha256
+from burnish.model.load import PEBBLE_FOLDER
 from burnish.pebble import CONVERSATIONS
 from burnish.recipes import merge as recipe
-from burnish.recipes.artifact import save_final
 from burnish.recipes.merge import merge
+from burnish.run.artifact import save_final
 from burnish.template import ChatTemplate
 from conftest import tiny_model
 

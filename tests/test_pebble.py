@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from burnish.adapters.origin import weights_sha256
 from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct
 from burnish.generate import Sampling, answer_all, open_model
 from burnish.model.forward import flat
 from burnish.model.load import PEBBLE_FOLDER
-from burnish.model.origin import weights_sha256
 from burnish.pebble import CLOZE, CONVERSATIONS, DATA, HELD_OUT, TALES, rows
 from burnish.pebble.dataset import build
 from burnish.pebble.facts import relations

@@ -16,17 +16,20 @@ from torch import nn
 from transformers import LlamaConfig
 
 from burnish import BurnishError, load_config
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.load import shape_of
+from burnish.adapters.lora import fused_lora
 from burnish.cli.main import main
 from burnish.config import AdapterConfig
-from burnish.model.adapter import add_adapter
+from burnish.files import read_json
 from burnish.model.attention import BLOCK
-from burnish.model.blank import blank_model, shape_of
+from burnish.model.blank import blank_model
 from burnish.model.forward import flat
 from burnish.model.quantize import weight_bytes
 from burnish.model.recompute import recomputed
 from burnish.model.tally import KEPT, Tally, pass_peak
-from burnish.recipes.plan import Plan, as_bytes, basis, changed, fit_into, plan
-from burnish.run_folder import RunFolder, read_json
+from burnish.plan.plan import Plan, as_bytes, basis, changed, fit_into, plan
+from burnish.run.folder import RunFolder
 from burnish.train.objective import next_token_loss
 from conftest import tiny_config, tiny_model
 from test_recompute import batch
@@ -145,7 +148,7 @@ def test_what_is_computed_again_is_not_kept() -> None:
     rows = batch(share=False).to(torch.device("meta"))
     kept, again = (
         pass_peak(lambda way=way: way(model, rows), lambda f: next_token_loss(f, rows))
-        for way in (flat, recomputed(flat))
+        for way in (flat, recomputed(flat, fused_lora))
     )
     mask = 4 * BLOCK**2  # kept by both for the next pass
     assert sum(again.values()) - mask < 0.5 * (sum(kept.values()) - mask)

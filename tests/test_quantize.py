@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from burnish.adapters.adapter import add_adapter, count_parameters
+from burnish.adapters.load import load_model
+from burnish.adapters.lora import fused
+from burnish.adapters.saved import attach
 from burnish.config import load_config
 from burnish.errors import ConfigError, ModelError
 from burnish.loss import cross_entropy
 from burnish.model import quantize
-from burnish.model.adapter import add_adapter, count_parameters
 from burnish.model.forward import choose_forward, flat
-from burnish.model.load import load_model
-from burnish.model.lora import fused
 from burnish.model.quantize import dequantize, is_quantized, quantized_layers, whole_weight
-from burnish.model.saved import attach
 from burnish.recipes.sft import sft
-from burnish.run_folder import RunFolder
+from burnish.run.folder import RunFolder
 from burnish.train.optimizer import MasterAdamW
 from test_adapters import KINDS, batch_of, logits, small, trained_run
 from test_adapters import rows as rows  # a fixture

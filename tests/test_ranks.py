@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from burnish.files import read_lines
 from burnish.pebble import CONVERSATIONS, HELD_OUT, rows
-from burnish.run_folder import RunFolder, read_lines
+from burnish.run.folder import RunFolder
 from burnish.tokens import TokenTable, micro_batches
 from burnish.train import checkpoint
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from burnish.cli.main import main
-from burnish.run_folder import RunFolder, read_json
+from burnish.files import read_json
+from burnish.run.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

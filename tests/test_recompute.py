@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.lora import fused, fused_lora
 from burnish.config import AdapterConfig
-from burnish.model.adapter import add_adapter
 from burnish.model.forward import Forward, flat, padded
-from burnish.model.lora import fused
 from burnish.model.recompute import recomputed
-from burnish.run_folder import RunFolder
+from burnish.run.folder import RunFolder
 from burnish.tokens import Batch, flatten
 from burnish.train.objective import next_token_loss
 from conftest import tiny_model
@@ -58,7 +58,7 @@ def test_the_gradients_are_the_same_to_the_last_bit(family: str, lora: bool, sha
     if lora:
         add_adapter(model, AdapterConfig(rank=4), [3, 5])
     expected, kept = learnt(model, fused(flat), batch(share))
-    found, kept_now = learnt(model, recomputed(flat), batch(share))
+    found, kept_now = learnt(model, recomputed(flat, fused_lora), batch(share))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
     assert kept_now < 0.6 * kept
@@ -67,14 +67,16 @@ def test_the_gradients_are_the_same_to_the_last_bit(family: str, lora: bool, sha
 def test_dropout_draws_the_same_again() -> None:
     model = tiny_model("llama").requires_grad_(True)
     add_adapter(model, AdapterConfig(rank=4, dropout=0.5), [])
-    gradients = [learnt(model, way, batch(share=False))[0] for way in (fused(flat), recomputed(flat))]
+    gradients = [
+        learnt(model, way, batch(share=False))[0] for way in (fused(flat), recomputed(flat, fused_lora))
+    ]
     assert all(torch.equal(gradients[0][name], gradient) for name, gradient in gradients[1].items())
 
 
 def test_padded_batches_are_computed_again_too() -> None:
     model = tiny_model("llama").requires_grad_(True)
     expected, kept = learnt(model, padded, batch(share=False))
-    found, kept_now = learnt(model, recomputed(padded), batch(share=False))
+    found, kept_now = learnt(model, recomputed(padded, fused_lora), batch(share=False))
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
     assert kept_now < kept
 

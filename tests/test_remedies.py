@@ -25,8 +25,8 @@ from burnish.config import load_config
 from burnish.config.sections import Remedy
 from burnish.data import Conversation, Source
 from burnish.errors import ConfigError, TemplateError
-from burnish.recipes.broken import Broken
-from burnish.recipes.prepare import prepare
+from burnish.prepare.prepare import prepare
+from burnish.prepare.violations import Violations
 from burnish.template import ChatTemplate
 from burnish.template.remedies import REMEDIES
 from burnish.tokens import encode, encode_all
@@ -664,12 +664,12 @@ def written(folder: Path, *rows: Messages, name: str = "rows.jsonl") -> Path:
     return path
 
 
-def broken_by(rows: list[Messages], source: str = PLAIN) -> Broken:
+def broken_by(rows: list[Messages], source: str = PLAIN) -> Violations:
     template = template_of(source)
     conversations = [
         Conversation.from_messages(row, source=Source("rows.jsonl", n)) for n, row in enumerate(rows, 1)
     ]
-    broken = Broken(template, "all")
+    broken = Violations(template, "all")
     for encoded in encode_all(conversations, template):
         if encoded.error:
             broken.add(encoded.conversation, encoded.error)

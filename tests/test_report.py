@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from burnish.files import write_json, write_lines
+from burnish.numbers import duration, signed, ticks
 from burnish.report import write_report
 from burnish.report.curves import loss_chart, smoothed, thinned, window
 from burnish.report.markup import Markup, element
-from burnish.report.numbers import duration, signed, ticks
-from burnish.run_folder import RunFolder, write_json, write_lines
+from burnish.run.folder import RunFolder
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg/onload=alert(3)>&amp;"
 SECTIONS = ["figures", "losses", "answers", "findings", "examples", "data", "config", "provenance", "command"]

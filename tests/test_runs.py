@@ -20,9 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from burnish import BurnishError, load_config, sft
 from burnish.data import Conversation, Message
+from burnish.files import read_json, read_lines
 from burnish.generate import Sampling, answer_all, open_model
 from burnish.pebble import CONVERSATIONS, rows
-from burnish.run_folder import RunFolder, read_json, read_lines
+from burnish.run.folder import RunFolder
 from conftest import SHARED, needs_shared, tiny_checkpoint
 
 PROMPTS = ("What is the capital of France?", "Thank you.", "Tell me a story.")

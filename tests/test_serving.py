@@ -12,7 +12,7 @@ from burnish.config import load_config
 from burnish.data import Conversation, Message
 from burnish.generate import ChatSession, open_model
 from burnish.recipes.sft import sft
-from burnish.run_folder import RunFolder
+from burnish.run.folder import RunFolder
 from burnish.template.build import build_template
 from burnish.tokens import encode, token_ids
 from conftest import small_tokenizer, tiny_model

@@ -12,7 +12,7 @@ import pytest
 from burnish.config import load_config
 from burnish.data import Conversation, Source
 from burnish.errors import TemplateError
-from burnish.recipes.show import ShownRow, show
+from burnish.prepare.show import ShownRow, show
 from burnish.report.tokens_page import tokens_page
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml

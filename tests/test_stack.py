@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from burnish.adapters.adapter import add_adapter
+from burnish.adapters.load import load_model
+from burnish.adapters.merge import adapted_layers
+from burnish.adapters.origin import weights_sha256
+from burnish.adapters.stack import Adapters, open_adapters, stacked
 from burnish.cli.main import main
 from burnish.config import AdapterConfig
 from burnish.errors import ConfigError, ModelError
 from burnish.generate import open_several, parse_weights
-from burnish.model.adapter import add_adapter
-from burnish.model.load import load_model
-from burnish.model.merge import adapted_layers
-from burnish.model.origin import weights_sha256
-from burnish.model.stack import Adapters, open_adapters, stacked
-from burnish.recipes.artifact import save_final
+from burnish.run.artifact import save_final
 from burnish.template import ChatTemplate
 from conftest import small_tokenizer, tiny_model
 from test_merge import adapter as pebble_adapter

@@ -21,19 +21,13 @@ from transformers import AutoModelForCausalLM
 from burnish import load_config, sft
 from burnish.cli.main import main
 from burnish.errors import ConfigError, Interrupted, RunError
-from burnish.recipes.interrupt import Stopped, interruptible, resumable
-from burnish.recipes.journal import Journal
-from burnish.recipes.memory import Memory
+from burnish.files import append_line, read_json, read_lines, write_json
 from burnish.recipes.sft import _record
 from burnish.report import write_report
-from burnish.run_folder import (
-    LOCK,
-    RunFolder,
-    append_line,
-    read_json,
-    read_lines,
-    write_json,
-)
+from burnish.run.folder import LOCK, RunFolder
+from burnish.run.interrupt import Stopped, interruptible, resumable
+from burnish.run.journal import Journal
+from burnish.run.state import RunState
 from burnish.train import checkpoint
 from burnish.train.fit import Step
 from conftest import small_tokenizer
@@ -304,7 +298,7 @@ def test_less_memory_than_thought_is_told_at_once_the_first_step_too(tmp_path: P
     run, screen = RunFolder(tmp_path), Listening()
     step = Step(1, 0.1, 2.0, 1e-3, 1.0, 99, 9, 0.1, 512, "", (0,))
     data: Any = None  # is asked only for the rows of a step that was not taken
-    memory = _record(step, Memory(micro_batch_tokens=1024), data, Journal(run), screen)
+    memory = _record(step, RunState(micro_batch_tokens=1024), data, Journal(run), screen)
     assert screen.said == ["Memory ran out: micro-batches have 512 tokens from here on."]
     assert [row["micro_batch_tokens"] for row in read_lines(run.metrics)] == [512]
     assert memory.micro_batch_tokens == 512
@@ -316,7 +310,7 @@ def test_less_memory_than_thought_is_told_at_once_the_first_step_too(tmp_path: P
 
 
 def test_the_best_loss_is_that_of_trained_weights_and_a_number() -> None:
-    memory = Memory(micro_batch_tokens=1)
+    memory = RunState(micro_batch_tokens=1)
     better = []
     for step, loss in enumerate((math.nan, 2.2, 2.1, math.nan, 2.1, 2.0), 1):
         memory, best = memory.evaluated({"held_out_loss": loss}, step)

@@ -21,15 +21,16 @@ import pytest
 
 from burnish.cli.main import main
 from burnish.errors import BurnishError, ConfigError, DataError, Interrupted, RunError
+from burnish.files import read_json
 from burnish.pebble import CONVERSATIONS, HELD_OUT, rows
-from burnish.recipes.combinations import Sweep, name_of, plan_sweep, split_values
 from burnish.recipes.quickstart import STARTS
-from burnish.recipes.screen import Silence
-from burnish.recipes.sweep import run_sweep
-from burnish.report.sweep_charts import BOTTOM, LEFT, LETTER, TOP, Box, curves, scatter
-from burnish.report.sweep_page import sweep_page
-from burnish.report.sweep_table import COLUMNS, Result, as_csv, best, cell, gathered, state, text_table
-from burnish.run_folder import LOCK, RunFolder, read_json
+from burnish.run.folder import LOCK, RunFolder
+from burnish.run.screen import Silence
+from burnish.sweep.charts import BOTTOM, LEFT, LETTER, TOP, Box, curves, scatter
+from burnish.sweep.combinations import Sweep, name_of, plan_sweep, split_values
+from burnish.sweep.page import sweep_page
+from burnish.sweep.sweep import run_sweep
+from burnish.sweep.table import COLUMNS, Result, as_csv, best, cell, gathered, state, text_table
 from test_docs import ROOT, blocks
 from test_report import ATTACK, Outline
 from test_runs import wait_for

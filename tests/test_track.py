@@ -13,9 +13,10 @@ import pytest
 
 from burnish.config import load_config
 from burnish.errors import ConfigError
+from burnish.files import read_lines
 from burnish.recipes.sft import sft
-from burnish.recipes.track import OPENERS, figures_of
-from burnish.run_folder import RunFolder, read_lines
+from burnish.run.folder import RunFolder
+from burnish.run.track import OPENERS, figures_of
 from test_runs import small_data
 from test_survival_of_runs import Listening
 
@@ -102,7 +103,7 @@ def test_a_tracker_that_fails_does_not_stop_the_run(tmp_path: Path, monkeypatch:
 def test_a_tracker_that_is_not_installed_is_told_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("burnish.recipes.track.find_spec", lambda name: None)
+    monkeypatch.setattr("burnish.run.track.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="wandb not installed") as refused:
         run_tracked(tmp_path, "wandb")
     assert "burnish[track]" in refused.value.fix

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from burnish.adapters.adapter import add_adapter, count_parameters
 from burnish.config import AdapterConfig, TrainConfig
 from burnish.errors import ModelError, RunError, TrainingError
 from burnish.loss import cross_entropy
-from burnish.model.adapter import add_adapter, count_parameters
 from burnish.model.forward import flat, padded
 from burnish.tokens import Order, TokenTable, flatten
 from burnish.train import checkpoint

@@ -22,8 +22,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+from burnish.files import read_json, read_lines
 from burnish.pebble import CONVERSATIONS, rows
-from burnish.run_folder import LOCK, RunFolder, read_json, read_lines
+from burnish.run.folder import LOCK, RunFolder
 from conftest import small_tokenizer, tiny_model
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"}

@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from burnish.adapters.load import load_model
     from burnish.config import RunConfig, load_config
     from burnish.data import Conversation, Message, read
     from burnish.errors import BurnishError
-    from burnish.model.load import load_model
     from burnish.recipes.sft import sft
     from burnish.template import ChatTemplate, Turn
     from burnish.tokens import Example, encode
@@ -29,7 +29,7 @@ _HOMES = {
     "Turn": "template",
     "encode": "tokens",
     "load_config": "config",
-    "load_model": "model.load",
+    "load_model": "adapters.load",
     "read": "data",
     "sft": "recipes.sft",
 }

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from burnish.report.numbers import plural
+from burnish.numbers import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from burnish.recipes.check import Checked
+    from burnish.prepare.check import Checked
 
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 40
@@ -35,7 +35,7 @@ def check(
     """
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config
-    from burnish.recipes.check import check as recipe
+    from burnish.prepare.check import check as recipe
 
     screen = TerminalScreen()
     given: dict[str, Any] = {"data.train": data, "model.name": model}
@@ -57,7 +57,7 @@ def check(
             say(f"  {line}")
     if found.shown:
         from burnish.cli.show import draw_example, draw_legend
-        from burnish.recipes.show import ShownExample
+        from burnish.prepare.show import ShownExample
 
         console.print("\nExamples", style="bold")
         draw_legend(console)
@@ -78,7 +78,7 @@ def _sayer(console: Console) -> Any:
 
 def _draw_laws(found: Checked, say: Any) -> None:
     """Each law with the rows that keep and break it, then every kind of fault with its rows."""
-    from burnish.recipes.check import LAWS
+    from burnish.prepare.check import LAWS
 
     readable = found.rows - len(found.unreadable)
     proven = readable - found.broken_rows

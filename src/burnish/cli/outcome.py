@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from burnish.run_folder import RunFolder, read_json, read_lines
+from burnish.files import read_json, read_lines
+from burnish.run.folder import RunFolder
 
 FIGURES = (
     ("held_out_accuracy", "questions answered", "share"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from burnish.recipes.plan import Fitted, Plan
+    from burnish.plan.plan import Fitted, Plan
 
 FIELD = 2 + 2 + 12
 """Bytes a parameter by which the field counts training all weights: bf16 weights and gradients, fp32 master
@@ -36,8 +36,8 @@ def plan(
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config
     from burnish.errors import ConfigError
-    from burnish.recipes.plan import as_bytes, basis, fit_into
-    from burnish.recipes.plan import plan as recipe
+    from burnish.plan.plan import as_bytes, basis, fit_into
+    from burnish.plan.plan import plan as recipe
 
     if device not in ("", "cpu", "cuda"):
         raise ConfigError(f"--device {device}: no such device", fix="Write cpu or cuda.")
@@ -68,7 +68,7 @@ def size(count: float) -> str:
 
 
 def _lines(made: Plan) -> list[str]:
-    from burnish.report.numbers import duration, plural
+    from burnish.numbers import duration, plural
 
     memory, way, work = made.memory, made.way, made.work
     each = f" on each of {way.ranks} devices" if way.ranks > 1 else ""

@@ -27,7 +27,7 @@ def quickstart(
     from burnish.errors import ConfigError
     from burnish.recipes.quickstart import quickstart as recipe
     from burnish.recipes.quickstart import quickstart_config
-    from burnish.run_folder import RunFolder
+    from burnish.run.folder import RunFolder
 
     screen = TerminalScreen()
     if resume is not None:

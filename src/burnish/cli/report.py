@@ -11,6 +11,6 @@ import typer
 def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write a run's report.html again."""
     from burnish.report import write_report
-    from burnish.run_folder import RunFolder
+    from burnish.run.folder import RunFolder
 
     typer.echo(write_report(RunFolder(run).require()))

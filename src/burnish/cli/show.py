@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from burnish.report.numbers import plural
+from burnish.numbers import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from burnish.recipes.show import ShownExample
+    from burnish.prepare.show import ShownExample
     from burnish.tokens.view import ViewedToken
 
 LEARNT, PARTLY, GIVEN = "black on green", "black on cyan", "dim"
@@ -39,7 +39,7 @@ def show(
     from rich.console import Console
 
     from burnish.config import load_config
-    from burnish.recipes.show import show as recipe
+    from burnish.prepare.show import show as recipe
 
     given: dict[str, Any] = {"model.name": model}
     is_config = source.suffix in (".yaml", ".yml")

@@ -25,10 +25,10 @@ def sweep(
     The same command goes on where a sweep was stopped. Leaves with 1 where a run failed.
     """
     from burnish.cli.screen import TerminalScreen
-    from burnish.recipes.combinations import plan_sweep
-    from burnish.recipes.screen import Silence
-    from burnish.recipes.sweep import document, run_sweep
-    from burnish.report.sweep_table import gathered, text_table
+    from burnish.run.screen import Silence
+    from burnish.sweep.combinations import plan_sweep
+    from burnish.sweep.sweep import document, run_sweep
+    from burnish.sweep.table import gathered, text_table
 
     screen = TerminalScreen()
     folder = out or Path("sweeps") / Path(base).stem

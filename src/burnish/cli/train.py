@@ -40,7 +40,7 @@ def train(
     from burnish.config import load_config
     from burnish.errors import ConfigError
     from burnish.recipes.sft import sft
-    from burnish.run_folder import RunFolder
+    from burnish.run.folder import RunFolder
 
     screen = TerminalScreen()
     command = " ".join(["burnish", *sys.argv[1:]])

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from burnish.errors import RunError
-from burnish.run_folder import RunFolder, read_json, read_lines
+from burnish.files import read_json, read_lines
+from burnish.run.folder import RunFolder
 
 Row = dict[str, Any]
 

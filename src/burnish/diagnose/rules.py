@@ -7,7 +7,7 @@ from collections.abc import Callable
 from burnish.diagnose import answers, curves, data, figures
 from burnish.diagnose.finding import Finding, Severity
 from burnish.diagnose.measured import Measured
-from burnish.run_folder import RunFolder
+from burnish.run.folder import RunFolder
 
 # Within a severity, findings keep this order: what breaks the run first, what explains the rest early.
 RULES: tuple[Callable[[Measured], Finding | None], ...] = (

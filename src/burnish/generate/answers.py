@@ -12,7 +12,7 @@ from transformers.generation.streamers import TextStreamer
 
 from burnish.data import Conversation
 from burnish.errors import BurnishError
-from burnish.model.virtual import virtual_count
+from burnish.model.virtual_tokens import virtual_count
 from burnish.template import ChatTemplate
 from burnish.tokens import token_ids
 

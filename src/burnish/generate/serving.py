@@ -8,10 +8,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from burnish.adapters.load import LoadedModel, load_model, locate
+from burnish.adapters.origin import is_adapter
+from burnish.adapters.stack import Adapters, open_adapters, sharing, stacked
 from burnish.errors import ConfigError, ModelError
-from burnish.model.load import LoadedModel, load_model, locate
-from burnish.model.origin import is_adapter
-from burnish.model.stack import Adapters, open_adapters, sharing, stacked
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 
@@ -111,7 +111,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _template(loaded: LoadedModel) -> ChatTemplate:
-    return ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
+    return ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens, base_stop_ids=loaded.stop_ids)
 
 
 def _same(one: ChatTemplate, other: ChatTemplate) -> bool:

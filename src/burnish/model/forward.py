@@ -22,7 +22,7 @@ from burnish.model.trial import (
     unchanged_targets,
     with_neighbours_changed,
 )
-from burnish.model.virtual import virtual_count, virtual_of
+from burnish.model.virtual_tokens import virtual_count, virtual_of
 
 
 class FlatInput(Protocol):

@@ -1,30 +1,18 @@
-"""Names to models: the embedded base, folders, run folders, adapters and Hub ids. Safetensors only."""
+"""Names of whole models to models and tokenizers: the embedded base, folders, Hub ids. Safetensors only."""
 
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from burnish.errors import ModelError
-from burnish.model.origin import Origin, card_of, is_adapter, origin_of, weights_sha256
-from burnish.model.quantize import Kind, dequantize, quantization, settle
-from burnish.model.saved import attach
-from burnish.run_folder import RunFolder
+from burnish.model.quantize import Kind, quantization, settle
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
@@ -33,104 +21,15 @@ DTYPES = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.f
 Dtype = Literal["auto", "bfloat16", "float32"]
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model with its tokenizer. ``place``: the folder or Hub id that it came from; ``typed_tokens``: how
-    training read special tokens that a person typed; ``commit``: that of a Hub id, whose branch may move."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    place: str
-    typed_tokens: Literal["text", "special"]
-    commit: str | None = None
-
-
-def load_model(
-    name: str,
-    *,
-    revision: str | None = None,
-    dtype: Dtype = "auto",
-    quantize: Kind = "none",
-    base: bool = False,
-    whole: bool = False,
-    device: str | None = None,
-) -> LoadedModel:
-    """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
-
-    An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base``: the
-    base alone, with the adapter's tokenizer and template; ``whole``: what was quantized stands in fp32 as the
-    weights that it means. ``quantize``: of a plain model. ``device``: where to; unset: to the GPU where there
-    is one. Raises ``ModelError`` for what is missing, unsafe (pickles), no model, or an adapter that does not
-    fit.
-    """
-    _quiet()
-    place = locate(name)
-    folder, card = Path(place), card_of(Path(place))
-    tokenizer = _load_tokenizer(place, revision)
-    home = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if is_adapter(place):
-        model = _load_adapted(folder, tokenizer, dtype, home, base=base, whole=whole)
-    elif base and card:
-        origin = origin_of(folder)
-        model = load_model(origin.name, revision=origin.revision, dtype=dtype, device=home).model
-    else:
-        model = _load_plain(place, revision, dtype, quantize, home)
-    typed = card.get("typed_tokens", "text")
-    return LoadedModel(model, tokenizer, place, typed, _commit(place, revision))
-
-
-@dataclass(frozen=True)
-class LoadedTokenizer:
-    """A model's tokenizer without its weights. ``positions``: the most tokens that the model reads, where
-    its config says; ``stop_ids``: the ids at which its own generation config stops."""
-
-    tokenizer: PreTrainedTokenizerBase
-    place: str
-    positions: int | None
-    typed_tokens: Literal["text", "special"]
-    stop_ids: tuple[int, ...]
-
-
-def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer:
-    """What can be known of a model before its weights are read. Raises ``ModelError`` as ``load_model``."""
-    _quiet()
-    place = locate(name)
-    tokenizer = _load_tokenizer(place, revision)
-    base = locate(origin_of(Path(place)).name) if is_adapter(place) else place
-    local = Path(base).is_dir()
-    try:
-        config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{base} has no config that loads: {_first_line(error)}") from error
-    try:
-        generation = GenerationConfig.from_pretrained(place, revision=revision, local_files_only=local)
-    except (OSError, ValueError):
-        generation = GenerationConfig()
-    ends = generation.eos_token_id
-    return LoadedTokenizer(
-        tokenizer,
-        place,
-        getattr(config, "max_position_embeddings", None),
-        card_of(Path(place)).get("typed_tokens", "text"),
-        tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
-    )
-
-
-def locate(name: str) -> str:
-    """The folder that a name means, checked to be safe and whole; or the Hub id, as it is."""
+def locate_folder(name: str) -> str:
+    """The folder that a name means, checked to be safe and whole; or the Hub id, as it is. Raises
+    ``ModelError`` for what is neither."""
     if name == PEBBLE:
         return str(PEBBLE_FOLDER)
     path = Path(name)
     if path.is_dir():
-        final = RunFolder(path).final
-        if RunFolder(path).config.is_file() and not final.is_dir():
-            raise ModelError(
-                f"{path} is a run that has not finished: it has no {final.name}/",
-                fix=f"Go on with it: burnish train --resume {path}",
-            )
-        folder = final if final.is_dir() else path
-        _require_safe(folder)
-        return str(folder.resolve())
+        _require_safe(path)
+        return str(path.resolve())
     if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise ModelError(
             f"{name}: no such model folder",
@@ -139,9 +38,10 @@ def locate(name: str) -> str:
     return name
 
 
-def _load_plain(
+def load_plain(
     place: str, revision: str | None, dtype: Dtype, quantize: Kind, device: str
 ) -> PreTrainedModel:
+    """The causal language model in a folder or at a Hub id. Raises ``ModelError`` where there is none."""
     few_bits = {} if quantize == "none" else {"quantization_config": quantization(quantize, DTYPES[dtype])}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -156,7 +56,7 @@ def _load_plain(
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
-            f"{place} cannot be loaded: {_first_line(error)}",
+            f"{place} cannot be loaded: {first_line(error)}",
             fix="It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
     if few_bits:
@@ -165,50 +65,17 @@ def _load_plain(
     return model.to(device)
 
 
-def _load_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase:
+def load_plain_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase:
+    """The tokenizer beside it. Raises ``ModelError`` where there is none."""
     try:
         return AutoTokenizer.from_pretrained(
             place, revision=revision, trust_remote_code=False, local_files_only=Path(place).is_dir()
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{place} has no tokenizer that loads: {_first_line(error)}") from error
+        raise ModelError(f"{place} has no tokenizer that loads: {first_line(error)}") from error
 
 
-def _load_adapted(
-    folder: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    dtype: Dtype,
-    device: str,
-    *,
-    base: bool,
-    whole: bool,
-) -> PreTrainedModel:
-    """The adapter's base with the adapter in it, or (``base``) without it."""
-    origin = origin_of(folder)
-    with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(origin.name))
-        model = load_model(
-            origin.name, revision=origin.revision, dtype=dtype, quantize=origin.quantize, device=device
-        ).model
-        _require_same_base(folder, origin, found.result())
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    if whole:
-        model = dequantize(model)
-    return model if base else attach(model, folder)
-
-
-def _require_same_base(folder: Path, origin: Origin, found: str | None) -> None:
-    """A Hub id without local files has no hash; its revision stands for it."""
-    if origin.sha256 and found and origin.sha256 != found:
-        raise ModelError(
-            f"{folder} was trained on other weights than those that {origin.name} holds now",
-            why=f"The hashes are {origin.sha256[:12]} and {found[:12]}; what it learnt holds for the first.",
-            fix="Put the base back as it was, or train the adapter anew on this one.",
-        )
-
-
-def _commit(place: str, revision: str | None) -> str | None:
+def commit_of(place: str, revision: str | None) -> str | None:
     """Of a Hub id that was just loaded: the folder of its files in the Hub's cache is named after it."""
     if Path(place).is_dir():
         return None
@@ -229,11 +96,11 @@ def _require_safe(folder: Path) -> None:
     raise ModelError(f"{folder} holds no model: no *.safetensors in it")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _quiet() -> None:
+def quiet_libraries() -> None:
     """The libraries' own bars and notices; what matters in them, burnish says itself."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -14,29 +14,32 @@ from burnish.model.attention import flat_attention_over, flat_now
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
 from burnish.model.layers import calling, layers_of
-from burnish.model.lora import fused_lora
+
+Within = Callable[[nn.Module], AbstractContextManager[Any]]
+"""What must stand around a layer whenever it runs."""
 
 
-def recomputed(forward: Forward) -> Forward:
-    """``forward``, plain LoRA layers fused, of which each layer keeps what goes into it and nothing else, and
-    runs once more when its gradient is asked for: a third more arithmetic for a fraction of the memory."""
+def recomputed(forward: Forward, within: Within = nullcontext) -> Forward:
+    """``forward``, of which each layer keeps what goes into it and nothing else, and runs once more when its
+    gradient is asked for: a third more arithmetic for a fraction of the memory. Each layer runs ``within``
+    the given block both times, such as ``fused_lora``."""
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
         layers = layers_of(model)
-        with calling(layers, [_call_of(model, layer) for layer in layers]):
+        with calling(layers, [_call_of(model, layer, within) for layer in layers]):
             return forward(model, batch)
 
     return run
 
 
-def _call_of(model: PreTrainedModel, layer: nn.Module) -> Callable[..., Any]:
+def _call_of(model: PreTrainedModel, layer: nn.Module, within: Within) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
         batch = flat_now()
 
         def again(*arguments: Any, **named: Any) -> Any:
             # In the backward pass the model's own call is over, and with it all that stood around the layer.
             around = nullcontext() if batch is None else flat_attention_over(model, batch)
-            with around, fused_lora(layer):
+            with around, within(layer):
                 return layer._call_impl(*arguments, **named)
 
         return checkpoint(again, *arguments, use_reentrant=False, **named)

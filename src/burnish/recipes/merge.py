@@ -15,19 +15,21 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from burnish.adapters.load import load_model, locate
+from burnish.adapters.merge import divergence, merge_adapter, require_mergeable
+from burnish.adapters.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.config import RunConfig, load_config
 from burnish.data.read import BadRow, each_row
 from burnish.errors import ConfigError, DataError, ModelError, RunError
+from burnish.files import STAGED, read_json, write_json, writing
 from burnish.model.forward import Forward, choose_forward
 from burnish.model.head import Features
-from burnish.model.load import DTYPES, Dtype, load_model, locate
-from burnish.model.merge import divergence, merge_adapter, require_mergeable
-from burnish.model.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
-from burnish.recipes.artifact import save_final
-from burnish.recipes.broken import Broken
-from burnish.recipes.prepare import fitted_rows, length_limit
-from burnish.recipes.screen import Screen, Silence
-from burnish.run_folder import STAGED, RunFolder, read_json, write_json, writing
+from burnish.model.load import DTYPES, Dtype
+from burnish.prepare.prepare import fitted_rows, length_limit
+from burnish.prepare.violations import Violations
+from burnish.run.artifact import save_final
+from burnish.run.folder import RunFolder
+from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, flatten
 
@@ -171,7 +173,7 @@ def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.
     written = _type(given, dtype)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
-    template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
+    template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens, base_stop_ids=loaded.stop_ids)
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
     save_final(staged, model, model.save_pretrained, template, _card(given, written))
@@ -222,7 +224,7 @@ def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | No
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
     live = load_model(str(given.folder), dtype=given.config.model.dtype)
-    template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens)
+    template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens, base_stop_ids=live.stop_ids)
     positions = getattr(live.model.config, "max_position_embeddings", None)
     batches, conversations = _batches(given, template, positions)
     forward, _ = choose_forward(live.model, batches[0].to(live.model.device))
@@ -260,7 +262,7 @@ def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> t
     """The first conversations that can be used, each example of them a batch; and how many they are."""
     config = given.config
     rows = (row for row in each_row(given.rows) if not isinstance(row, BadRow))
-    broken = Broken(template, config.tokens.train_on)
+    broken = Violations(template, config.tokens.train_on)
     limit = length_limit(config, positions)
     examples = [
         example

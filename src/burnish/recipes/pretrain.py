@@ -16,16 +16,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from burnish.config import PretrainConfig
 from burnish.errors import RunError
+from burnish.files import sha256
 from burnish.model.budget import FAST
 from burnish.model.forward import choose_forward
 from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
 from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
-from burnish.recipes.interrupt import Stopped, interruptible, resumable
-from burnish.recipes.screen import Screen, Silence
+from burnish.run.interrupt import Stopped, interruptible, resumable
+from burnish.run.screen import Screen, Silence
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train import checkpoint
-from burnish.train.checkpoint import sha256
 from burnish.train.fit import fit, mean_loss, total_steps
 from burnish.train.optimizer import MasterAdamW
 

@@ -15,12 +15,12 @@ import numpy as np
 from burnish.config import RunConfig, load_config
 from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct, wilson
+from burnish.evaluate.evaluation import Subject
 from burnish.generate import Sampling, answer_all
 from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
-from burnish.recipes.evaluation import Subject
-from burnish.recipes.screen import Screen, Silence
 from burnish.recipes.sft import sft
-from burnish.run_folder import RunFolder
+from burnish.run.folder import RunFolder
+from burnish.run.screen import Screen, Silence
 from burnish.tokens import TokenTable, token_ids
 from burnish.train.fit import mean_loss
 

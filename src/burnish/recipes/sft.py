@@ -13,30 +13,31 @@ from typing import Any
 import yaml
 from transformers import PreTrainedModel
 
+from burnish.adapters.load import load_model
+from burnish.adapters.lora import DORA, fused, fused_lora
+from burnish.adapters.virtual import without_virtual
 from burnish.config import RunConfig
 from burnish.errors import ConfigError, RunError
+from burnish.evaluate.evaluation import Evaluation, Judge, Measure, Subject
+from burnish.files import read_json, write_json, write_lines, write_whole, writing
 from burnish.model.budget import FAST, Budget, fitting_budget, memory_of, peak_bytes
 from burnish.model.compiled import compiled, pays
 from burnish.model.forward import Forward, choose_forward, shares_prefixes
-from burnish.model.load import load_model
-from burnish.model.lora import DORA, fused
 from burnish.model.memory import keep_memory
 from burnish.model.recompute import recomputed
 from burnish.model.shard import shard
-from burnish.model.virtual import without_virtual
-from burnish.recipes.artifact import save_final
-from burnish.recipes.evaluation import Evaluation, Judge, Measure, Subject
-from burnish.recipes.interrupt import Stopped, interruptible, resumable
-from burnish.recipes.journal import Journal
-from burnish.recipes.memory import Memory
-from burnish.recipes.prepare import Prepared, prepare
-from burnish.recipes.provenance import finished, provenance_of
-from burnish.recipes.screen import Screen, Silence
-from burnish.recipes.show import ShownExample
-from burnish.recipes.track import trackers
-from burnish.recipes.trainee import make_trainee, set_weights
+from burnish.prepare.model import prepare_model, set_weights
+from burnish.prepare.prepare import Prepared, prepare
+from burnish.prepare.show import ShownExample
 from burnish.report import write_report
-from burnish.run_folder import RunFolder, read_json, write_json, write_lines, write_whole, writing
+from burnish.run.artifact import save_final
+from burnish.run.folder import RunFolder
+from burnish.run.interrupt import Stopped, interruptible, resumable
+from burnish.run.journal import Journal
+from burnish.run.provenance import finished, provenance_of
+from burnish.run.screen import Screen, Silence
+from burnish.run.state import RunState
+from burnish.run.track import trackers
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, Order, flatten
 from burnish.train import checkpoint
@@ -122,11 +123,11 @@ def _train(job: Job, resume: bool) -> Trained:
     settings = config.train
 
     # The base with what of it is trained, its template and the data.
-    trainee = make_trainee(config, screen, device="cpu" if ranks.count > 1 else None)
-    model = trainee.model
+    prepared = prepare_model(config, screen, device="cpu" if ranks.count > 1 else None)
+    model = prepared.model
     with ranks.first_alone():  # the others then find the prepared rows in the cache
         positions = getattr(model.config, "max_position_embeddings", None)
-        data = prepare(config, trainee.template, positions, screen)
+        data = prepare(config, prepared.template, positions, screen)
     screen.say(data.in_words())
     keeps_best = settings.final == "best" or (settings.final == "auto" and bool(settings.early_stopping))
     if (keeps_best or settings.early_stopping) and not len(data.held_out):
@@ -154,25 +155,25 @@ def _train(job: Job, resume: bool) -> Trained:
     # Tried on the untrained weights in a run that goes on too, so that it comes to the same choice.
     budget = _budget(model, data, job)
     trains = _training_forward(forward, model, trial, data, job, budget.recompute)
-    subject = Subject(model, trainee.template, forward)
+    subject = Subject(model, prepared.template, forward)
     evaluation = _evaluation(job, data)
-    origin = provenance_of(config, trainee, job.command, job.started)
+    origin = provenance_of(config, prepared.base, prepared.template, prepared.count, job.command, job.started)
 
     # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     search = checkpoint.find(run.checkpoints) if resume else checkpoint.Found(None)
     found = search.checkpoint
     if found is None:
         if ranks.first:
-            _open_run(job, data, trainee.template, origin)
+            _open_run(job, data, prepared.template, origin)
         # With virtual tokens a model is its base behind some noise, and not the base.
         base = evaluation.whole(replace(subject, model=without_virtual(model)), 0)
         if ranks.first:
             write_json(run.evaluation, {"base": base})
-        memory = Memory(budget.tokens)
+        memory = RunState(budget.tokens)
     else:
         _require_same(run, origin)
         optimizer.load(checkpoint.tensors_of(found))
-        base, memory = read_json(run.evaluation)["base"], Memory(**found.memory)
+        base, memory = read_json(run.evaluation)["base"], RunState(**found.memory)
         ranks.wait()  # for all to have read what now is put in order
         if ranks.first:
             for path in search.damaged:
@@ -227,16 +228,18 @@ def _train(job: Job, resume: bool) -> Trained:
 def _conclude(job: Job, trained: Trained) -> None:
     """Write ``final/`` from the checkpoint, load it as a user would, and measure that."""
     config, run = job.config, job.run
-    trainee = make_trainee(config, Silence(), device="cpu")
-    set_weights(trainee, checkpoint.weights_of(trained.saved))
+    prepared = prepare_model(config, Silence(), device="cpu")
+    set_weights(prepared, checkpoint.weights_of(trained.saved))
     done = trained.saved.step
     with writing(str(run.final)):
         card = trained.origin | {"step": done}
-        save_final(run.final, trainee.model, trainee.save, trainee.template, card)
+        save_final(run.final, prepared.model, prepared.save, prepared.template, card)
     job.screen.say(f"{run.final} holds the weights of step {done}.")
-    del trainee
+    del prepared
     loaded = load_model(str(run.path), dtype=config.model.dtype)
-    template = ChatTemplate(loaded.tokenizer, typed_tokens=config.template.typed_tokens)
+    template = ChatTemplate(
+        loaded.tokenizer, typed_tokens=config.template.typed_tokens, base_stop_ids=loaded.stop_ids
+    )
     evaluation = _evaluation(replace(job, ranks=Ranks()), trained.data)
     tuned = evaluation.whole(Subject(loaded.model, template, trained.forward), done)
     write_json(run.evaluation, {"base": trained.base, "tuned": tuned})
@@ -249,7 +252,7 @@ def _evaluation(job: Job, data: Prepared) -> Evaluation:
     return Evaluation(job.config, data, job.journal, job.screen, job.measure, job.judge, job.ranks)
 
 
-def _save(job: Job, optimizer: MasterAdamW, step: int, memory: Memory, spare: int | None) -> None:
+def _save(job: Job, optimizer: MasterAdamW, step: int, memory: RunState, spare: int | None) -> None:
     tensors = optimizer.state(keep=job.ranks.first)
     if job.ranks.first:
         job.journal.flush()
@@ -307,7 +310,7 @@ def _require_same(run: RunFolder, origin: dict[str, Any]) -> None:
         )
 
 
-def _record(step: Step, memory: Memory, data: Prepared, journal: Journal, screen: Screen) -> Memory:
+def _record(step: Step, memory: RunState, data: Prepared, journal: Journal, screen: Screen) -> RunState:
     """Write down a step, and say what was unusual in it."""
     row = {"kind": "train", **asdict(step)}
     del row["rows"]
@@ -328,7 +331,7 @@ def _record(step: Step, memory: Memory, data: Prepared, journal: Journal, screen
     return memory.after(step)
 
 
-def _in_words(step: Step, memory: Memory) -> str:
+def _in_words(step: Step, memory: RunState) -> str:
     if step.skipped:
         return f"not taken: {step.skipped}"
     held_out = "" if memory.best is None else f"  held out {memory.best:.3f}"
@@ -336,7 +339,7 @@ def _in_words(step: Step, memory: Memory) -> str:
     return f"loss {step.loss:.3f}{held_out}  {speeds}"
 
 
-def _chosen(run: RunFolder, memory: Memory | None, done: int, screen: Screen) -> Checkpoint:
+def _chosen(run: RunFolder, memory: RunState | None, done: int, screen: Screen) -> Checkpoint:
     """The checkpoint whose weights are taken: the last one, or with ``memory`` the one with the best held-out
     loss."""
     last = checkpoint.whole(run.checkpoints / checkpoint.name(done))
@@ -381,7 +384,7 @@ def _training_forward(
 ) -> Forward:
     """The way to run the model in training: compiled, where that is wanted and works."""
     if recompute:
-        return recomputed(forward)
+        return recomputed(forward, fused_lora)
     settings = job.config.train
     tokens = math.ceil(data.train.tokens * settings.epochs)
     wanted = pays(model, tokens) if settings.compile == "auto" else settings.compile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from burnish.diagnose import Measured
 from burnish.diagnose.measured import Row
+from burnish.numbers import plural
 from burnish.report.markup import Markup, element, joined
-from burnish.report.numbers import plural
 
 OPEN = 6
 """Pairs that are shown at once; the others are folded."""

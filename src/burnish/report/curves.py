@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from burnish.numbers import ticks
 from burnish.report.markup import Markup, element, joined
-from burnish.report.numbers import ticks
 
 Point = tuple[float, float]
 Row = dict[str, Any]

@@ -11,9 +11,9 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 
 def document(title: str, body: Markup, *more_styles: str) -> str:
-    """A whole page. ``more_styles``: files of this package, behind the style that all pages have."""
-    # They are of our own package, and read as CSS by the browser: they must not be escaped.
-    styles = [files(__package__).joinpath(name).read_text("utf-8") for name in ("style.css", *more_styles)]
+    """A whole page. ``more_styles``: CSS of our own, behind the style that all pages have."""
+    # Read as CSS by the browser: it must not be escaped.
+    styles = (files(__package__).joinpath("style.css").read_text("utf-8"), *more_styles)
     head = element(
         "head",
         element("meta", charset="utf-8"),

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import Any
 
 from burnish.diagnose import Measured
+from burnish.numbers import plural
 from burnish.report.markup import Markup, element, joined
-from burnish.report.numbers import plural
 
 SPECIAL = re.compile(r"<[^<>\s]+>|\[/?\w+\]")
 LONGEST_RUN, HEAD, TAIL = 240, 160, 40

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from burnish.diagnose import Measured
 from burnish.diagnose.finding import percent
+from burnish.numbers import plural, signed
 from burnish.report.markup import Markup, element
-from burnish.report.numbers import plural, signed
 
 Kind = Literal["share", "nats", "tokens"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from burnish.diagnose import Measured
+from burnish.numbers import plural
 from burnish.report.curves import loss_chart, rate_chart, smoothed, window
 from burnish.report.markup import Markup, element
-from burnish.report.numbers import plural
 
 WIDTHS = (960, 340)
 """For a desktop and for a phone; the style sheet shows one of them."""

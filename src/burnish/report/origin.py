@@ -7,8 +7,8 @@ from typing import Any
 
 from burnish.diagnose import Measured
 from burnish.diagnose.finding import percent
+from burnish.numbers import duration, plural
 from burnish.report.markup import Markup, element
-from burnish.report.numbers import duration, plural
 
 MOST_ROWS = 200
 """Exceptional rows that are listed; of the others there is only the count."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from burnish.diagnose import Finding, Measured, findings_of, verdict
 from burnish.diagnose.measured import read_object
+from burnish.files import write_whole
+from burnish.numbers import duration, plural
 from burnish.report.answers import answers
 from burnish.report.document import document
 from burnish.report.examples import examples
@@ -15,9 +17,8 @@ from burnish.report.figures import key_figures
 from burnish.report.findings import findings_section
 from burnish.report.losses import losses
 from burnish.report.markup import Markup, element, joined
-from burnish.report.numbers import duration, plural
 from burnish.report.origin import command, configuration, ledger, provenance
-from burnish.run_folder import RunFolder, write_whole
+from burnish.run.folder import RunFolder
 
 
 def write_report(run: RunFolder) -> Path:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from burnish.numbers import plural
 from burnish.report.document import document
 from burnish.report.markup import Markup, element
-from burnish.report.numbers import plural
 from burnish.tokens.view import ViewedToken, by_message
 
 SPECIAL = re.compile(r"<[^<>\s]+>|\[/?\w+\]")

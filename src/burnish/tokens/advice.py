@@ -76,7 +76,10 @@ def with_chatml(template: ChatTemplate, conversation: Conversation) -> bool:
     """Whether ChatML-lite would do. It is tried on a copy of the tokenizer, whose tokens it changes."""
     tokenizer = copy.deepcopy(template.tokenizer)
     give_chatml(tokenizer)
-    return _holds(ChatTemplate(tokenizer, typed_tokens=template.typed_tokens), conversation)
+    return _holds(
+        ChatTemplate(tokenizer, typed_tokens=template.typed_tokens, base_stop_ids=template.base_stop_ids),
+        conversation,
+    )
 
 
 def _holds(template: ChatTemplate, conversation: Conversation) -> bool:

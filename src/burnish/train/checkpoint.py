@@ -8,7 +8,6 @@ leaves the one before it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from burnish.errors import RunError
-from burnish.run_folder import STAGED, flush, writing
+from burnish.files import STAGED, flush, sha256, writing
 
 TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 SPARE = 16 * 2**20
@@ -173,8 +172,3 @@ def _step_of(path: Path) -> int:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

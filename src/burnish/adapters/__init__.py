@@ -1,0 +1,1 @@
+"""A model to a model with an adapter: made, saved, loaded, stacked, merged."""

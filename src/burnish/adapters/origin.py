@@ -1,0 +1,85 @@
+"""Where an adapter came from: its base and its method, by what stands in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from burnish.adapters.saved import BOTTLENECK, CONFIG
+from burnish.files import read_json
+from burnish.model.quantize import Kind
+
+CARD = "burnish.json"
+"""What burnish writes beside a model: its base, its stop tokens and where it came from."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The base that a model was trained on. ``sha256``: of its weights, where it was a folder."""
+
+    name: str
+    revision: str | None
+    quantize: Kind
+    sha256: str | None
+
+    def is_that_of(self, other: Origin) -> bool:
+        """Hashes decide where both are known: a folder may have been moved."""
+        if self.quantize != other.quantize:
+            return False
+        if self.sha256 and other.sha256:
+            return self.sha256 == other.sha256
+        return (self.name, self.revision) == (other.name, other.revision)
+
+    def __str__(self) -> str:
+        marks = [self.revision, None if self.quantize == "none" else self.quantize, (self.sha256 or "")[:12]]
+        return " ".join([self.name, *(f"({mark})" for mark in marks if mark)])
+
+
+def origin_of(folder: Path) -> Origin:
+    """Of a folder that burnish wrote, or of an adapter that peft did."""
+    if base := card_of(folder).get("base"):
+        return Origin(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
+    return Origin(read_json(folder / CONFIG)["base_model_name_or_path"], None, "none", None)
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    """Empty where burnish did not write the folder."""
+    card: dict[str, Any] = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    return card
+
+
+def is_adapter(place: str) -> bool:
+    return (Path(place) / CONFIG).is_file()
+
+
+def kind_of(folder: Path) -> str:
+    """An adapter's method, by the names that configs have for it."""
+    settings = read_json(folder / CONFIG)
+    if settings["peft_type"] == BOTTLENECK:
+        return "bottleneck"
+    kind = str(settings["peft_type"]).lower().removesuffix("_tuning")
+    return "dora" if kind == "lora" and settings.get("use_dora") else kind
+
+
+def weights_sha256(place: str) -> str | None:
+    """One hash over a local folder's weight files, by name and content; None for a Hub id."""
+    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
+    if not files:
+        return None
+    whole = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        whole.update(file.name.encode())
+        whole.update(_digest(file, stat.st_size, stat.st_mtime_ns))
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _digest(file: Path, size: int, written: int) -> bytes:
+    """``size`` and ``written``, in nanoseconds, tell a file that has changed: one process may load a base
+    several times, and reading tens of gigabytes takes as long each time."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()

@@ -1,0 +1,96 @@
+"""Files that are written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from burnish.errors import RunError
+
+STAGED = ".writing-"
+"""How the name of a file begins that is not yet whole."""
+
+RUN_CONFIG, FINAL = "config.yaml", "final"
+"""By these a run folder is known, and the model in it. ``run/folder.py`` names a run's other files; these two
+stand here because what opens a model lies below the runs."""
+
+
+@contextmanager
+def writing(
+    what: str,
+    *,
+    why: str = "The run stops here. What was saved before is whole.",
+    fix: str = "Free some disk space, or mend what the message names; then go on with --resume.",
+) -> Iterator[None]:
+    """Tells what the disk refuses within the block, such as a file for which there is no space."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{what} cannot be written: {error}", why=why, fix=fix) from error
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    with writing(str(path)), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a jsonl file of ours; none where it does not exist. A torn last line is passed over:
+    the run was cut off while it wrote."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().rstrip(b"\n").split(b"\n")  # as bytes: it may be torn within a character
+    for number, line in enumerate(lines, 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number < len(lines):
+                raise RunError(f"{path}:{number}: not JSON; the run folder was changed by hand") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Whole or not at all, after a power cut too: written under another name, flushed, renamed."""
+    staged = path.with_name(f"{STAGED}{path.name}")
+    with writing(str(path)):
+        staged.write_bytes(content)
+        flush(staged)
+        staged.replace(path)
+        flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """fsync a file, or a folder's list of names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Of a file's contents, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

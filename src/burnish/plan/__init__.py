@@ -1,0 +1,1 @@
+"""A config to what a run will take of memory, disk and time."""

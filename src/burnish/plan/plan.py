@@ -1,0 +1,300 @@
+"""What a run will take of memory, disk and time, said before a byte of weights is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PretrainedConfig
+
+from burnish.adapters.adapter import WHOLE_WEIGHT, add_adapter
+from burnish.adapters.load import load_tokenizer, shape_of
+from burnish.config import RunConfig
+from burnish.config.load import validated
+from burnish.errors import ConfigError
+from burnish.model.blank import blank_model
+from burnish.model.budget import fitting_budget, memory_of
+from burnish.model.load import DTYPES
+from burnish.plan.footprint import Footprint, Way, footprint
+from burnish.plan.probe import Speed, measured
+from burnish.plan.workload import Workload, workload_of
+from burnish.prepare.prepare import length_limit, prepare
+from burnish.run.screen import Screen
+from burnish.template.build import build_template
+from burnish.tokens import TokenTable
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+RANKS = (8, 4)
+"""Lower ranks that are tried."""
+DEVICES = (2, 4, 8, 16, 32, 64, 128)
+NOTICED = 0.005
+"""The share of the peak below which a change saves nothing worth a setting."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a plan rests on: the model's shape, the tokens whose embeddings are trained, the data, and what
+    had to be assumed."""
+
+    shape: PretrainedConfig
+    tokens: tuple[int, ...]
+    work: Workload
+    assumed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``memory`` and ``available`` are of each device, in bytes; ``disk``: bytes by what takes them."""
+
+    config: RunConfig
+    way: Way
+    memory: Footprint
+    work: Workload
+    disk: dict[str, float]
+    speed: Speed | None
+    assumed: tuple[str, ...]
+    available: int
+
+    def as_dict(self) -> dict[str, Any]:
+        memory = self.memory
+        return {
+            "device": self.way.device,
+            "devices": self.way.ranks,
+            "peak_bytes": round(memory.peak),
+            "fullest": memory.fullest,
+            "parts": {name: round(size) for name, size in memory.parts.items() if size},
+            "phases": {name: round(size) for name, size in memory.phases.items()},
+            "disk": {name: round(size) for name, size in self.disk.items()},
+            "parameters": {"total": memory.count.total, "trained": memory.count.trainable},
+            "micro_batch_tokens": self.way.budget,
+            "recompute": self.way.recompute,
+            "compiled": memory.compiled,
+            "steps": self.work.steps,
+            "tokens": self.work.tokens,
+            "trained_tokens": self.work.trained,
+            "seconds": self.speed and [round(s, 1) for s in self.speed.seconds(self.work.tokens)],
+            "assumed": list(self.assumed),
+            "available_bytes": self.available,
+        }
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that saves memory: what it costs, and the bytes by which the peak shrinks."""
+
+    settings: dict[str, Any]
+    harm: str
+    saves: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Changes that were made, in order, and the plan with them; ``devices``: where that does not fit, how
+    many would do, 0 for none of those that were tried."""
+
+    changes: tuple[Change, ...]
+    plan: Plan
+    fits: bool
+    devices: int = 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that a run must be told to take no more than the plan says, whatever its machine has."""
+        found: dict[str, Any] = {
+            "train.micro_batch_tokens": self.plan.way.budget,
+            "train.recompute": self.plan.way.recompute,
+        }
+        for change in self.changes:
+            found |= change.settings
+        return found
+
+
+def basis(config: RunConfig, screen: Screen | None = None) -> Basis:
+    """Look at the model's config, its tokenizer and the data, where they are given."""
+    shape = shape_of(config.model.name, config.model.revision)
+    positions = getattr(shape, "max_position_embeddings", None)
+    limit = length_limit(config, positions)
+    nothing = Workload(None, None, limit, np.zeros(0, np.int64))
+    if not config.data.train:
+        rows = f"no data is given: rows of {limit:,} tokens (tokens.max_length), all of them learnt"
+        return Basis(shape, (), nothing, (rows,))
+    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    template, new = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
+    data = prepare(config, template, positions, screen)
+    vocabulary = template.tokenizer.get_vocab()
+    given = config.adapter.trainable_tokens
+    named = template.markers if given == "auto" else given
+    tokens = sorted({vocabulary[token] for token in (*new, *named) if token in vocabulary})
+    assumed: tuple[str, ...] = ()
+    if tokens and config.adapter.kind != "none" and given == "auto":
+        assumed = ("the base never learned its template's tokens, so that their embeddings are trained too",)
+    text = shape.get_text_config()
+    text.vocab_size = max(text.vocab_size, len(template.tokenizer))
+    return Basis(shape, tuple(tokens), workload_of(config, data.train, data.held_out, limit), assumed)
+
+
+def plan(
+    config: RunConfig,
+    found: Basis,
+    *,
+    device: str = "",
+    devices: int = 1,
+    available: int | None = None,
+    probe: bool = False,
+) -> Plan:
+    """What the run takes on each of so many devices with ``available`` bytes; ``probe``: measure the time."""
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = DTYPES[config.model.dtype]
+    model = blank_model(found.shape, dtype, config.model.quantize)
+    if config.adapter.kind == "none":
+        model.requires_grad_(True)
+    else:
+        # No start that is computed from the base's weights: there are none.
+        adapter = config.adapter.model_copy(update={"init": "default"})
+        model = add_adapter(model, adapter, found.tokens).model
+    if available is None:
+        here = kind == "cpu" or torch.cuda.is_available()
+        available = memory_of(torch.device(kind)) if here else 0
+    settings = config.train
+    open_ = fitting_budget(model, available, found.work.longest, devices, kind)
+    recompute = open_.recompute if settings.recompute == "auto" else settings.recompute
+    eight_bit = settings.optimizer == "adamw-8bit" or (
+        settings.optimizer == "auto" and config.model.quantize != "none" and kind == "cuda"
+    )
+    way = Way(settings.micro_batch_tokens or open_.tokens, recompute, eight_bit, kind, devices)
+    memory = footprint(config, model, found.work, way)
+    kept = settings.keep_checkpoints + (bool(settings.early_stopping) or settings.final == "best")
+    state = memory.count.trainable * (4 + (2 if eight_bit else 8))
+    whole = config.adapter.kind == "none"
+    final = sum(p.nbytes for p in model.parameters() if whole or p.requires_grad)
+    if config.adapter.init in WHOLE_WEIGHT:
+        final *= 2  # of twice the rank
+    # While the newest is written, the oldest is still there.
+    disk = {"checkpoints": float((kept + 1) * state), "final/": float(final)}
+    speed = measured(config, found.shape, dtype, kind) if probe else None
+    return Plan(config, way, memory, found.work, disk, speed, found.assumed, available)
+
+
+def fit_into(config: RunConfig, found: Basis, memory: int, **given: Any) -> Fitted:
+    """Change what harms the result least, one setting after the other, until the run fits into so many bytes
+    of ``memory`` a device."""
+
+    def of(config: RunConfig, found: Basis) -> Plan:
+        return plan(config, found, available=memory, **given)
+
+    now = of(config, found)
+    changes: list[Change] = []
+    for propose in LADDER:
+        for settings, harm in propose(now):
+            if now.memory.peak <= memory:
+                break
+            rows = shortened(found, settings)
+            then = of(changed(now.config, settings), rows)
+            saves = now.memory.peak - then.memory.peak
+            if saves > NOTICED * now.memory.peak:
+                changes.append(Change(settings, harm, saves))
+                now, found = then, rows
+    fits = now.memory.peak <= memory
+    enough = 0
+    if not fits:
+        tried = (d for d in DEVICES if d > now.way.ranks)
+        enough = next(
+            (d for d in tried if _peak(now.config, found, memory, given | {"devices": d}) <= memory), 0
+        )
+    return Fitted(tuple(changes), now, fits, enough)
+
+
+def _peak(config: RunConfig, found: Basis, memory: int, given: dict[str, Any]) -> float:
+    return plan(config, found, available=memory, **given).memory.peak
+
+
+def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
+    tree = config.model_dump(exclude_unset=True)
+    for key, value in settings.items():
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+    return validated(RunConfig, tree, "the plan")
+
+
+def shortened(found: Basis, settings: dict[str, Any]) -> Basis:
+    """With rows cut as ``tokens.max_length`` says: prepared anew they may be split or dropped instead."""
+    limit = settings.get("tokens.max_length")
+    if limit is None or found.work.table is None:
+        return found
+    table = found.work.table
+    rows = [table.document(row) for row in range(len(table))]
+    cut = TokenTable.from_documents((ids[-limit:], weights[-limit:]) for ids, weights in rows)
+    return replace(found, work=replace(found.work, table=cut, lengths=np.diff(cut.offsets), max_length=limit))
+
+
+Proposals = Iterator[tuple[dict[str, Any], str]]
+
+
+def _smaller_batches(now: Plan) -> Proposals:
+    tokens = now.way.budget // 2
+    least = max(512, now.work.longest)
+    while tokens >= least:
+        yield {"train.micro_batch_tokens": tokens}, "none to the result"
+        tokens //= 2
+
+
+def _recompute(now: Plan) -> Proposals:
+    if not now.way.recompute:
+        yield {"train.recompute": True}, "none to the result; a third more arithmetic"
+
+
+def _eight_bit(now: Plan) -> Proposals:
+    if now.way.device == "cuda" and not now.way.eight_bit:
+        yield {"train.optimizer": "adamw-8bit"}, "little: moments of eight bits"
+
+
+def _quantized(now: Plan) -> Proposals:
+    if now.config.adapter.kind != "none" and now.config.model.quantize == "none":
+        yield {"model.quantize": "nf4"}, "little: the frozen base in four bits"
+
+
+def _shorter(now: Plan) -> Proposals:
+    lengths = now.work.lengths
+    if len(lengths):
+        limit = int(np.percentile(lengths, 99, method="higher"))
+        cut = int((lengths > limit).sum())
+        if cut:
+            yield {"tokens.max_length": limit}, f"{cut:,} of {len(lengths):,} rows are cut"
+
+
+def _lower_rank(now: Plan) -> Proposals:
+    if now.config.adapter.kind in ("lora", "dora"):
+        for rank in RANKS:
+            if rank < now.config.adapter.rank:
+                yield {"adapter.rank": rank}, "some: a smaller adapter"
+
+
+def _adapter(now: Plan) -> Proposals:
+    if now.config.adapter.kind == "none":
+        yield {"adapter.kind": "lora"}, "another method: LoRA instead of all weights"
+
+
+LADDER: tuple[Callable[[Plan], Proposals], ...] = (
+    _smaller_batches,
+    _recompute,
+    _eight_bit,
+    _quantized,
+    _shorter,
+    _lower_rank,
+    _adapter,
+    _quantized,
+)
+"""From what changes nothing of the result to what is another method."""
+
+
+def as_bytes(text: str) -> int:
+    """``24GB`` -> 24,000,000,000; GiB are of 1,024. Raises ``ConfigError``."""
+    given = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if not given or not float(given[1]) or (given[3] and not given[2]):
+        raise ConfigError(f"--memory {text}: no size", fix="Write it as 24GB, 80GiB or 512MB.")
+    unit = UNITS[given[2]] if not given[3] else 1024 ** list(UNITS).index(given[2])
+    return int(float(given[1]) * unit)

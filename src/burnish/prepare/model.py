@@ -1,0 +1,109 @@
+"""The model of a run before its first step: loaded, with its template, and marked what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from burnish.adapters.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
+from burnish.adapters.load import LoadedModel, load_model, locate
+from burnish.adapters.origin import Origin, is_adapter, weights_sha256
+from burnish.config import ModelConfig, RunConfig
+from burnish.errors import ConfigError, ModelError
+from burnish.run.screen import Screen
+from burnish.template import ChatTemplate
+from burnish.template.build import build_template
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """``save``: writes what was trained, the adapter or the whole model, into a folder; ``base``: what the
+    model was loaded from."""
+
+    model: PreTrainedModel
+    save: Callable[[Path], None]
+    template: ChatTemplate
+    base: Origin
+    count: ParameterCount
+
+
+def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) -> PreparedModel:
+    """Load the base and add what the config says. The same config gives the same weights each time."""
+    torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
+    if is_adapter(locate(config.model.name)):
+        raise ModelError(
+            f"{config.model.name} is an adapter, not a whole model",
+            why="An adapter on an adapter could not be loaded again by other tools.",
+            fix="Train from its base, or from a run of all weights (--adapter none).",
+        )
+    named = config.model
+    loaded = load_model(
+        named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
+    )
+    model = loaded.model
+    template, new = _chat_template(config, loaded, screen)
+    save: Callable[[Path], None] = model.save_pretrained
+    if config.adapter.kind == "none":
+        model.requires_grad_(True)
+    else:
+        tokens = _trained_embeddings(config, model, template, new)
+        adapted = add_adapter(model, config.adapter, tokens)
+        model, save = adapted.model, adapted.save
+        if tokens:
+            _tell_of_tokens(config, template, tokens, screen)
+    count = count_parameters(model)
+    screen.say(f"{count}.")
+    return PreparedModel(model, save, template, _base(config.model, loaded), count)
+
+
+def _base(named: ModelConfig, loaded: LoadedModel) -> Origin:
+    """Of a Hub id the commit is kept, so that an adapter is later put on the base that it was trained on."""
+    name = loaded.place if Path(named.name).is_dir() else named.name
+    return Origin(name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.place))
+
+
+@torch.no_grad()
+def set_weights(prepared: PreparedModel, trained: Iterable[tuple[str, Tensor]]) -> None:
+    """Round trained weights, by name, into the model."""
+    weights = dict(prepared.model.named_parameters())
+    for name, master in trained:
+        weights[name].copy_(master)
+
+
+def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tuple[ChatTemplate, list[int]]:
+    """The template to train with, and the ids of tokens that had to be added for it."""
+    tokenizer, model = loaded.tokenizer, loaded.model
+    if config.template.kind == "auto" and not tokenizer.chat_template:
+        screen.say("The base carries no chat template; it gets ChatML-lite.")
+    template, new = build_template(tokenizer, config.template, loaded.stop_ids)
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return template, tokenizer.convert_tokens_to_ids(new)
+
+
+def _tell_of_tokens(config: RunConfig, template: ChatTemplate, tokens: list[int], screen: Screen) -> None:
+    names = " ".join(template.tokenizer.convert_ids_to_tokens(tokens))
+    screen.say(f"The base never learned {names}; their embeddings are trained too.")
+    if config.adapter.kind not in ("lora", "dora", "bottleneck"):
+        screen.warn(
+            f"Plain peft keeps no trained tokens beside {config.adapter.kind}: it would load final/ without "
+            "them. burnish loads them."
+        )
+
+
+def _trained_embeddings(
+    config: RunConfig, model: PreTrainedModel, template: ChatTemplate, new: list[int]
+) -> list[int]:
+    vocabulary = template.tokenizer.get_vocab()
+    if config.adapter.trainable_tokens == "auto":
+        markers = [vocabulary[token] for token in template.markers]
+        return sorted({*new, *untrained_tokens(model, markers)})
+    unknown = [token for token in config.adapter.trainable_tokens if token not in vocabulary]
+    if unknown:
+        raise ConfigError(f"adapter.trainable_tokens: the tokenizer has no {', '.join(unknown)}")
+    return sorted({*new, *(vocabulary[token] for token in config.adapter.trainable_tokens)})

@@ -1,0 +1,89 @@
+"""Rows with their tokens, as ``burnish show`` draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from burnish.adapters.load import load_tokenizer
+from burnish.config import RunConfig
+from burnish.data import Conversation
+from burnish.data.read import read_rows, summarised
+from burnish.errors import ConfigError, TemplateError
+from burnish.prepare.prepare import length_limit
+from burnish.template import ChatTemplate
+from burnish.template.build import build_template
+from burnish.tokens import Example, encode_all, fit
+from burnish.tokens.advice import advised
+from burnish.tokens.view import ViewedToken, view
+
+
+@dataclass(frozen=True)
+class ShownExample:
+    """``source``: file and row."""
+
+    source: str
+    tokens: tuple[ViewedToken, ...]
+
+    @classmethod
+    def of(cls, example: Example, template: ChatTemplate) -> ShownExample:
+        return cls(str(example.source), view(example, template))
+
+    @property
+    def trained(self) -> int:
+        return sum(token.trained for token in self.tokens)
+
+    def as_row(self) -> dict[str, Any]:
+        """For programs."""
+        keys = ("id", "text", "trained", "weight", "role", "message")
+        return {
+            "source": self.source,
+            "tokens": [{key: getattr(token, key) for key in keys} for token in self.tokens],
+        }
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row's examples, what its template does, what its length cost; or the law that it breaks."""
+
+    source: str
+    examples: tuple[ShownExample, ...] = ()
+    notes: tuple[str, ...] = ()
+    fate: str = ""
+    error: TemplateError | None = None
+
+
+def show(config: RunConfig, rows: Sequence[int] = (), count: int = 3) -> tuple[list[ShownRow], ChatTemplate]:
+    """The rows of those numbers in their files (from 1), else the first ``count``.
+
+    Reads the tokenizer and no weights. Raises ``DataError`` for files without rows that can be read.
+    """
+    if not config.data.train:
+        raise ConfigError("data.train names no file", fix="burnish show rows.jsonl --model NAME")
+    conversations, bad = read_rows(config.data.train)
+    if rows:
+        conversations = [c for c in conversations if c.source.row in rows]
+        bad = [row for row in bad if row.source.row in rows]
+        there = {c.source.row for c in conversations} | {row.source.row for row in bad}
+        if missing := sorted(set(rows) - there):
+            raise ConfigError(f"{', '.join(config.data.train)} has no row {', '.join(map(str, missing))}")
+    if bad and (rows or not conversations):
+        raise summarised(bad)
+    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
+    limit = length_limit(config, loaded.positions)
+    chosen = conversations if rows else list(islice(conversations, count))
+    return [_shown(config, conversation, template, limit) for conversation in chosen], template
+
+
+def _shown(config: RunConfig, row: Conversation, template: ChatTemplate, limit: int) -> ShownRow:
+    (encoded,) = encode_all([row], template, train_on=config.tokens.train_on)
+    source = str(row.source)
+    if encoded.error:
+        return ShownRow(source, error=advised(encoded.error, template, encoded.conversation))
+    fitted = fit(encoded, template, limit, config.tokens.too_long)
+    examples = tuple(ShownExample.of(example, template) for example in fitted.examples)
+    fate = f"{fitted.fate}: {fitted.reason}" if fitted.fate else ""
+    return ShownRow(source, examples, encoded.notes, fate)

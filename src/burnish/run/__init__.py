@@ -1,0 +1,1 @@
+"""What a run writes: its folder, journal, provenance and final model; trackers, interrupts, progress."""

@@ -1,0 +1,127 @@
+"""The run folder: the one file that knows the names in it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from burnish.errors import RunError
+from burnish.files import FINAL, RUN_CONFIG, STAGED, read_json, writing
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything that a run leaves behind, under one folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, YAML."""
+        return self.path / RUN_CONFIG
+
+    @property
+    def provenance(self) -> Path:
+        """Hashes of data, base and config, versions, times, the command."""
+        return self.path / "provenance.json"
+
+    @property
+    def ledger(self) -> Path:
+        """A line for every row that was not trained as it stands, and a last one with the counts."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """A line a training step and a line an evaluation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Answers to held-out prompts, by the base (step 0) and as training went on."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def examples(self) -> Path:
+        """A few training examples, token by token, with the trained ones marked."""
+        return self.path / "examples.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        """``{"base": {...}, "tuned": {...}}``."""
+        return self.path / "evaluation.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The model or adapter, the tokenizer with its template, and the generation config."""
+        return self.path / FINAL
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has come to its end; its report is written last, but can be asked for before."""
+        told = self.provenance.is_file() and self.report.is_file()
+        return told and "finished" in read_json(self.provenance)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out within the block. The folder is made where there is none, and removed
+        where nothing came into it. The lock is the system's: it ends with the process however that ends."""
+        lock = self.path / LOCK
+        handle = self._locked(lock)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+            os.close(handle)
+
+    def _locked(self, lock: Path) -> int:
+        """An open handle to the file ``lock``, locked and with our process id in it."""
+        while True:
+            with writing(str(self.path)):
+                self.path.mkdir(parents=True, exist_ok=True)
+                handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(handle, 20).decode()
+                os.close(handle)
+                raise RunError(
+                    f"another process ({holder or 'just started'}) is working in {self.path}",
+                    why="Two runs in one folder would overwrite each other.",
+                    fix="Wait for it, stop it, or choose another --out.",
+                ) from error
+            if os.fstat(handle).st_nlink:
+                os.ftruncate(handle, 0)
+                os.write(handle, str(os.getpid()).encode())
+                return handle
+            os.close(handle)  # meanwhile its holder ended and removed it
+
+    def require_free(self) -> RunFolder:
+        """``RunError`` where something stands there already: a run is never overwritten. Within ``held``."""
+        if any(not path.name.startswith((LOCK, STAGED)) for path in self.path.iterdir()):
+            raise RunError(
+                f"{self.path} already holds {'a run' if self.config.exists() else 'files'}",
+                why="A run is never overwritten.",
+                fix="Choose another --out, remove the folder, or go on with --resume.",
+            )
+        return self
+
+    def require(self) -> RunFolder:
+        if not self.config.is_file():
+            raise RunError(f"{self.path} is not a run folder: it has no {self.config.name}")
+        return self

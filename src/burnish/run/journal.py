@@ -1,0 +1,61 @@
+"""What a run writes down while it goes: its metrics and its sample answers, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from burnish.files import append_line, flush, read_lines, write_lines
+from burnish.run.folder import RunFolder
+from burnish.run.track import Tracker
+
+
+@dataclass(frozen=True)
+class Journal:
+    """``metrics.jsonl`` and ``samples.jsonl`` of ``run``, and whatever else tracks its metrics. Without a run
+    nothing is written: of several ranks only the first keeps a journal."""
+
+    run: RunFolder | None
+    trackers: Sequence[Tracker] = ()
+
+    def metric(self, row: dict[str, Any]) -> None:
+        if self.run:
+            append_line(self.run.metrics, row)
+        for tracker in self.trackers:
+            tracker.log(row)
+
+    def sample(self, row: dict[str, Any]) -> None:
+        if self.run:
+            append_line(self.run.samples, row)
+
+    def forget_after(self, step: int) -> None:
+        """Cut what was written since the checkpoint of ``step``."""
+        for path in self._files:
+            write_lines(path, [row for row in read_lines(path) if row["step"] <= step])
+
+    def forget_evaluation(self, step: int) -> None:
+        """Cut the evaluation after ``step``, of an end that was cut short."""
+        for path in self._files:
+            rows = list(read_lines(path))
+            write_lines(path, [row for row in rows if row["step"] != step or row.get("kind") == "train"])
+
+    def clear(self) -> None:
+        """Remove what a run left that was stopped before its first checkpoint."""
+        for path in self._files:
+            path.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """A checkpoint takes for done what stands here, so it must be on the disk before."""
+        for path in self._files:
+            if path.exists():
+                flush(path)
+
+    def close(self) -> None:
+        for tracker in self.trackers:
+            tracker.close()
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (self.run.metrics, self.run.samples) if self.run else ()

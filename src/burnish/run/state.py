@@ -1,0 +1,39 @@
+"""What a run must know of its past to go on: its state beside the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from burnish.train.fit import Step
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The micro-batch budget that the run has come to, the best held-out loss of trained weights and its
+    step, evaluations since, and steps just skipped in a row. It stands in each checkpoint.
+
+    Which rows come next, the rate and the random numbers follow from the step.
+    """
+
+    micro_batch_tokens: int
+    best: float | None = None
+    best_step: int = 0
+    waited: int = 0
+    skipped: int = 0
+
+    def enough(self, patience: int | None) -> bool:
+        """Whether to stop early, after so many evaluations without a better loss."""
+        return patience is not None and self.waited >= patience
+
+    def after(self, step: Step) -> RunState:
+        skipped = self.skipped + 1 if step.skipped else 0
+        return replace(self, micro_batch_tokens=step.micro_batch_tokens, skipped=skipped)
+
+    def evaluated(self, figures: dict[str, Any], step: int) -> tuple[RunState, bool]:
+        """With the evaluation after ``step``; and whether it was the best so far."""
+        loss = figures.get("held_out_loss", math.nan)
+        if math.isfinite(loss) and (self.best is None or loss < self.best):
+            return replace(self, best=loss, best_step=step, waited=0), True
+        return replace(self, waited=self.waited + 1), False
