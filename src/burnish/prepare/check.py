@@ -167,9 +167,8 @@ def _differences(config: RunConfig, template: ChatTemplate, loaded: LoadedTokeni
         yield f"The tokenizer changes text: of {PROBE!r} it makes {said!r}."
     if "strftime_now" in source:
         yield "The template writes the date: what is served on another day differs from what was trained."
-    stops = dict.fromkeys(template.stop_ids)
-    if loaded.stop_ids and set(loaded.stop_ids) != set(stops):
-        theirs = " ".join(tokenizer.convert_ids_to_tokens(list(loaded.stop_ids)))
+    if loaded.stop_ids and set(loaded.stop_ids) != set(template.stop_ids):
+        theirs = " ".join(map(str, tokenizer.convert_ids_to_tokens(list(loaded.stop_ids))))
         yield f"The base stops at {theirs}; final/ stops at {' '.join(template.stop_tokens)}."
     bos = tokenizer.bos_token_id
     begins = bos is not None and list(tokenizer("a", verbose=False)["input_ids"])[:1] == [bos]

@@ -234,10 +234,25 @@ class ChatTemplate:
     @cached_property
     def stop_tokens(self) -> tuple[str, ...]:
         """Tokens at which generation stops: those that end an answer in this template, the tokenizer's end of
-        sequence, and where the base stops by itself."""
+        sequence, and where the base stops by itself, but for ``dropped_stops``."""
         found = self.endings.stop_tokens(self.renderer, "stop_at_next_turn" in self.remedies)
-        base = self.tokenizer.convert_ids_to_tokens(list(self.base_stop_ids))
-        return tuple(dict.fromkeys([*found, *(token for token in base if token)]))
+        base = [token for token in self._base_stops if token not in self.dropped_stops]
+        return tuple(dict.fromkeys([*found, *base]))
+
+    @cached_property
+    def dropped_stops(self) -> tuple[str, ...]:
+        """Stop tokens of the base that are ordinary text here, in which an answer must not end."""
+        return tuple(token for token in self._base_stops if token not in self.added)
+
+    @property
+    def _base_stops(self) -> list[str]:
+        known = self.tokenizer.convert_ids_to_tokens(list(self.base_stop_ids))
+        return [token for token in known if token is not None]
+
+    @property
+    def stops_at_next_turn(self) -> bool:
+        """Whether the base's own stop tokens are those that begin the next turn, as GLM's are."""
+        return bool(self.endings.question) and str(self.endings.question).strip() in self._base_stops
 
     @cached_property
     def stop_ids(self) -> list[int]:

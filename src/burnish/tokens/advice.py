@@ -47,6 +47,8 @@ def working(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[s
     remedy that helps leads on to the next fault.
     """
     candidates = [name for name in _relevant(conversation) if name not in template.remedies]
+    if template.stops_at_next_turn:
+        candidates.sort(key=lambda name: name != "stop_at_next_turn")
     grown: dict[tuple[str, ...], str | None] = {(): _fault(template, conversation)}
     for _ in range(MOST):
         tried: dict[tuple[str, ...], str | None] = {}
