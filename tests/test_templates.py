@@ -164,7 +164,7 @@ def _render(template: ChatTemplate, messages: list[Message], kind: str, **more: 
     )
 
 
-COMPLETING = {"append_stop", "follow_generation_prompt", "keep_reasoning"}
+COMPLETING = {"append_stop", "stop_at_next_turn", "follow_generation_prompt", "keep_reasoning"}
 """Remedies with which a completion is not what the template writes."""
 
 

@@ -7,7 +7,8 @@ tool in the question. An invented one is found where the template wrote it and n
     {"name": "add", "arguments": {"x": 1}}      {"name": "burnishaaabtext",
                                                  "arguments": {"burnishaaactext": 730000003}}
 
-White space at the edges, think tags, types, roles and ids stay as they are, since templates look at them.
+White space at the edges, think tags, types, roles and the length of ids stay as they are, since templates
+look at them.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ _INLINE = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 _TAGS = re.compile(r"(<[^<>\s][^<>]{0,60}>|\[/?[A-Z_]+\])")
 """What a template may look for in a content."""
 
-NAMES = re.compile(r"burnish[a-z]{4}text|730\d{6}(?:\.5)?")
+NAMES = re.compile(r"burnish[a-z]{4}text|burnid\d{3}|730\d{6}(?:\.5)?")
 NUMBER = 730_000_000
+
+ID_LENGTH = 9
 
 TOOLS = -1
 """The place of what belongs to no message."""
@@ -85,6 +88,7 @@ class _Inventor:
     def __init__(self, keep_tags: bool) -> None:
         self.made, self.keep_tags, self.message = Invention(), keep_tags, TOOLS
         self.calls: list[tuple[Any, str, str]] = []
+        self.ids: dict[str, str] = {}
 
     def name(self, *forms: str) -> str:
         name = invented_name(len(self.made.forms))
@@ -114,6 +118,8 @@ class _Inventor:
             found["content"] = head + content[begin:]
         if message.get("tool_calls"):
             found["tool_calls"] = [self.call(call) for call in message["tool_calls"]]
+        if message.get("tool_call_id"):
+            found["tool_call_id"] = self.identity(message["tool_call_id"])
         if message["role"] in TOOL_ROLES and message.get("name"):
             found["name"] = self.result_name(message)
         return found
@@ -138,7 +144,19 @@ class _Inventor:
         made = {**function, "name": shown}
         if "arguments" in function:
             made["arguments"] = self.value(function["arguments"], label)
-        return {**call, "function": made} if call.get("function") else made
+        outer = {**call, "id": self.identity(call["id"])} if call.get("id") else call
+        return {**outer, "function": made} if call.get("function") else {**outer, **made}
+
+    def identity(self, given: Any) -> str:
+        """For the id of a call and of its results. Mistral's templates ask for nine characters."""
+        text = str(given)
+        if text not in self.ids:
+            if len(text) == ID_LENGTH and len(self.ids) < 1000:
+                self.ids[text] = f"burnid{len(self.ids):03}"
+                self.made.forms[self.ids[text]] = (text,)
+            else:
+                self.ids[text] = self.name(*_forms(text))
+        return self.ids[text]
 
     def value(self, value: Any, label: str) -> Any:
         """Keys and plain values of arguments, however deep. True, false and null say too little to be

@@ -142,7 +142,7 @@ class _Blueprint:
         self._require_history(prompt)
         turn = composed(rules.renderer, rules.remedies, self.messages, self.tools, self.index)
         added = Outline.of(turn.added)
-        self._require_no_header(added)
+        self._require_no_header(turn)
         begin, end = self._require_answer(added)
         dropped, suffix, stop = self._stop(added.text, begin, end)
         completion = added.text[: len(added.text) - dropped] + suffix
@@ -189,16 +189,18 @@ class _Blueprint:
         asked = [n for n, message in enumerate(self.messages[: self.index]) if message["role"] == "user"]
         return asked[-1] if asked else 0
 
-    def _require_no_header(self, added: Outline) -> None:
+    def _require_no_header(self, turn: Composed) -> None:
         """Law *only*: the header of the turn is no part of what is to be learnt."""
-        places = [added.text.find(part.shown) for part in self.answered if added.count(part)]
-        if not places:
-            return
-        rules, before = self.rules, added.text[: min(places)]
+        rules, history = self.rules, self.messages[: self.index]
+        remedies = [name for name in rules.remedies if name != "keep_reasoning"]
+        if len(remedies) < len(rules.remedies) and not turn.shows_reasoning:
+            # Reasoning that was put before a header would hide it.
+            turn = composed(rules.renderer, remedies, self.messages, self.tools, self.index)
+        places = [place for part in self.answered if (place := turn.added.find(part.shown)) >= 0]
+        before = turn.added[: min(places)] if places else ""
         if not before.strip():
             return
-        history = self.messages[: self.index]
-        if header := header_of(rules.renderer, rules.remedies, history, self.tools, before):
+        if header := header_of(rules.renderer, remedies, history, self.tools, before):
             raise _broken(
                 "only",
                 f"the template adds {header!r} to the answer",

@@ -19,7 +19,7 @@ from typing import Any
 from burnish.data import Conversation, Message, Source, Span
 from burnish.data.conversation import TOOL_ROLES
 from burnish.errors import ConfigError, TemplateError
-from burnish.template.parts import REASONING, reasoning_and_text, without_reasoning
+from burnish.template.parts import ID_LENGTH, REASONING, reasoning_and_text, without_reasoning
 
 REMEDIES = {
     "append_stop": "A stop token is put behind each answer that the template leaves without one.",
@@ -44,8 +44,6 @@ REMEDIES = {
 }
 """Name -> what it does, in the order in which they are tried."""
 
-
-ID_LENGTH = 9
 
 _PRELUDES = (
     "tool_role_tool",
