@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -231,6 +231,29 @@ class _Inventor:
         if isinstance(value, list):
             return [self.schema(inner, "", label) for inner in value]
         return value
+
+
+def with_another_switch(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The message with one true, false or null of its calls' arguments changed, each in turn: these say too
+    little to have an invented name, but a template that keeps them writes something else then."""
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        function = call.get("function") or call
+        for arguments in _switched(function.get("arguments")):
+            made = {**function, "arguments": arguments}
+            calls = list(message["tool_calls"])
+            calls[number] = {**call, "function": made} if call.get("function") else made
+            yield {**message, "tool_calls": calls}
+
+
+def _switched(value: Any) -> Iterator[Any]:
+    if value is None or isinstance(value, bool):
+        yield not value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from ({**value, key: other} for other in _switched(inner))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from ([*value[:place], other, *value[place + 1 :]] for other in _switched(inner))
 
 
 def reasoning_and_text(message: Mapping[str, Any]) -> tuple[str, str]:

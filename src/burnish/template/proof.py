@@ -20,7 +20,7 @@ from burnish.template import think, typed_tokens
 from burnish.template.compose import Composed, composed
 from burnish.template.header import header_of
 from burnish.template.outline import Outline, Place
-from burnish.template.parts import TOOLS, Invention, reasoning_and_text
+from burnish.template.parts import TOOLS, Invention, reasoning_and_text, with_another_switch
 from burnish.template.renderer import Renderer
 from burnish.template.stops import Endings
 from burnish.template.turn import Turn
@@ -140,10 +140,11 @@ class _Blueprint:
                 "served", f"the text begins with {bos} twice", "The base never saw such a beginning."
             )
         self._require_history(prompt)
+        self._require_switches(asked)
         turn = composed(rules.renderer, rules.remedies, self.messages, self.tools, self.index)
         added = Outline.of(turn.added)
         self._require_no_header(turn)
-        begin, end = self._require_answer(added)
+        begin, end = self._require_answer(turn, added)
         dropped, suffix, stop = self._stop(added.text, begin, end)
         completion = added.text[: len(added.text) - dropped] + suffix
         self._require_only(completion[:begin], completion[end : len(completion) - len(stop)])
@@ -208,7 +209,19 @@ class _Blueprint:
                 "does not.",
             )
 
-    def _require_answer(self, added: Outline) -> tuple[int, int]:
+    def _require_switches(self, asked: str) -> None:
+        """Law *faithful* for true, false and null in earlier calls."""
+        for number, message in enumerate(self.messages[self._first_seen() : self.index], self._first_seen()):
+            for other in with_another_switch(message):
+                history = [*self.messages[:number], other, *self.messages[number + 1 : self.index]]
+                if self.rules.renderer.render(history, self.tools, add_generation_prompt=True) == asked:
+                    raise _broken(
+                        "faithful",
+                        f"the rendered turn has not kept the tool calls of message {number + 1}",
+                        TRAINED_AS_SAID,
+                    )
+
+    def _require_answer(self, turn: Composed, added: Outline) -> tuple[int, int]:
         """Law *faithful* for the answer: each part is said once, in its order; (start, end) of them all."""
         written = added.template_text
         if "'type': 'text'" in written or '"type": "text"' in written:
@@ -232,6 +245,15 @@ class _Blueprint:
         if doubled := next((part for part in once if added.count(part) > 1), None):
             name = "the answer" if doubled.kind == "text" else doubled.label
             raise _broken("faithful", f"the rendered turn says {name} twice", TRAINED_AS_SAID)
+        for other in with_another_switch(self.answer):
+            messages = [*self.messages[: self.index], other]
+            rules = self.rules
+            if composed(rules.renderer, rules.remedies, messages, self.tools, self.index).added == turn.added:
+                raise _broken(
+                    "faithful",
+                    "the rendered turn has not kept true, false or null in a tool call",
+                    TRAINED_AS_SAID,
+                )
         places = {part: added.text.find(part.shown) for part in self.answered}
         calls = [places[part] for part in self.answered if part.kind == "call"]
         first = min(places.values())

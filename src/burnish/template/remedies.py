@@ -36,7 +36,7 @@ REMEDIES = {
     "split_turns": "An answer sees the system turns and what was said since the last user turn only.",
     "tools_as_text": "Tools, calls and results become text between tags, in turns that the template knows.",
     "rename_call_ids": "Ids of tool calls, and of the results that answer them, become nine letters and "
-    "digits.",
+    "digits; where there are none, they are given.",
     "tool_role_tool": "Tool results are given to the template under the role tool.",
     "arguments_as_text": "Arguments of tool calls are given to the template as JSON text, not as objects.",
     "content_parts": "Contents are given to the template as lists of parts.",
@@ -110,7 +110,7 @@ def prepared(conversation: Conversation, remedies: Sequence[str]) -> Conversatio
         messages = [_without_reasoning(message) for message in messages]
     elif "keep_reasoning" in remedies:
         messages = [_with_field(message) for message in messages]
-    kept = messages
+    kept = messages if "drop_reasoning" in remedies else list(conversation.messages)
     if "merge_consecutive" in remedies:
         groups = [
             list(group)
@@ -154,17 +154,25 @@ def _content_of(messages: Iterable[Message]) -> list[Any]:
 
 def _with_short_ids(messages: Sequence[Message]) -> list[Message]:
     """Nine letters and digits for each id of a call, as Mistral's templates ask for; the same one for the
-    result that answers it."""
-    found = []
-    for message in messages:
+    result that answers it. A call without an id gets one, and a result without one that of the first call
+    that has no result yet."""
+    found: list[Message] = []
+    unanswered: list[str] = []
+    for place, message in enumerate(messages):
         extra = dict(message.extra)
         if extra.get("tool_calls"):
-            extra["tool_calls"] = [
-                {**call, "id": _short_id(call["id"])} if call.get("id") else call
-                for call in extra["tool_calls"]
+            calls = [
+                {**call, "id": _short_id(call.get("id") or f"{place}.{number}")}
+                for number, call in enumerate(extra["tool_calls"])
             ]
-        if extra.get("tool_call_id"):
-            extra["tool_call_id"] = _short_id(extra["tool_call_id"])
+            extra["tool_calls"] = calls
+            unanswered = [call["id"] for call in calls]
+        if message.role in TOOL_ROLES:
+            given = extra.get("tool_call_id")
+            answered = _short_id(given) if given else next(iter(unanswered), None)
+            if answered:
+                extra["tool_call_id"] = answered
+                unanswered = [other for other in unanswered if other != answered]
         found.append(replace(message, extra=extra))
     return found
 
