@@ -20,12 +20,22 @@ import pytest
 
 from burnish.adapters.load import load_tokenizer
 from burnish.cli.main import main
-from burnish.config import load_config
+from burnish.config import RunConfig, load_config
 from burnish.data import Conversation
 from burnish.errors import DataError, TemplateError
-from burnish.prepare import prepare as recipe
+from burnish.prepare import rows as rows_module
 from burnish.prepare.cache_key import cache_key
-from burnish.prepare.prepare import Prepared, prepare
+from burnish.prepare.prepare import prepare
+from burnish.prepare.prepared import (
+    TABLES,
+    Prepared,
+    conversation_as_json,
+    conversation_of,
+    example_as_json,
+    example_of,
+)
+from burnish.prepare.rows import RowEncoder
+from burnish.prepare.source import DataSource
 from burnish.template import ChatTemplate
 from burnish.template.chatml import TEMPLATE
 from burnish.tokens import TokenTable, cache, encode
@@ -103,15 +113,14 @@ def as_plain(table: TokenTable) -> list[list[Any]]:
 
 
 def require_same(one: Prepared, other: Prepared) -> None:
-    for name in recipe.TABLES:
+    for name in TABLES:
         assert as_plain(getattr(one, name)) == as_plain(getattr(other, name))
     assert one.prompts == other.prompts
     assert one.examples == other.examples
     assert [e.conversation for e in one.examples] == [e.conversation for e in other.examples]
     assert [e.places for e in one.examples] == [e.places for e in other.examples]
     assert one.ledger == other.ledger
-    assert one.ledger_lines() == other.ledger_lines()
-    assert one.in_words() == other.in_words()
+    assert one.notes.origins == other.notes.origins
 
 
 @pytest.fixture
@@ -119,7 +128,7 @@ def no_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("rows are encoded again")
 
-    monkeypatch.setattr(recipe, "encode_all", refuse)
+    monkeypatch.setattr(rows_module, "encode_all", refuse)
 
 
 # The same
@@ -136,7 +145,7 @@ def test_what_comes_from_the_cache_is_what_was_made(
     plain = prepared(**settings, **{"data.cache": False})
     assert folders(here) == []
     made = prepared(**settings)
-    monkeypatch.setattr(recipe, "encode_all", None)
+    monkeypatch.setattr(rows_module, "encode_all", None)
     kept = prepared(**settings)
     require_same(plain, made)
     require_same(made, kept)
@@ -155,10 +164,10 @@ def test_tools_and_calls_come_back() -> None:
     chatml = ChatTemplate(load_tokenizer("pebble").tokenizer, source_text=TEMPLATE, remedies=["append_stop"])
     row = {"messages": [user("Weather?"), assistant("", "Look.", [call("Paris")])], "tools": [tool]}
     conversation = Conversation.from_messages(row["messages"], row["tools"])
-    again = recipe._conversation(json.loads(json.dumps(recipe._conversation_as_json(conversation))))
+    again = conversation_of(json.loads(json.dumps(conversation_as_json(conversation))))
     assert again == conversation
     (example, *_) = encode(replace(conversation, tools=()), chatml)
-    back = recipe._example(json.loads(json.dumps(recipe._example_as_json(example))))
+    back = example_of(json.loads(json.dumps(example_as_json(example))))
     assert back == example
     assert back.conversation == example.conversation
 
@@ -198,7 +207,12 @@ def key(**settings: Any) -> str:
     config = load_config(None, [], **{"data.train": ["rows.jsonl"], **settings})
     steps = {"typed_tokens": config.template.typed_tokens, "remedies": config.template.remedies}
     asked = ChatTemplate(load_tokenizer("pebble").tokenizer, **steps, **config.template.options)
-    found = cache_key(config, asked, recipe.length_limit(config, 200))
+    return key_of(config, asked)
+
+
+def key_of(config: RunConfig, asked: ChatTemplate) -> str:
+    encoder = RowEncoder.of(asked, config.tokens, 200)
+    found = cache_key(DataSource.of(config.data, config.train.seed), encoder, config.evaluate.samples)
     assert found
     return found
 
@@ -233,9 +247,9 @@ def test_the_tokenizer_has_a_part_in_the_name(here: Path) -> None:
     written(here / "rows.jsonl", rows(5))
     config = load_config(None, [], **{"data.train": ["rows.jsonl"]})
     tokenizer = load_tokenizer("pebble").tokenizer
-    before = cache_key(config, ChatTemplate(tokenizer), 200)
+    before = key_of(config, ChatTemplate(tokenizer))
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|new|>"]})
-    after = cache_key(config, ChatTemplate(tokenizer), 200)
+    after = key_of(config, ChatTemplate(tokenizer))
     assert before != after
 
 
@@ -343,7 +357,7 @@ def test_what_a_killed_process_left_is_removed_in_time(here: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from burnish.config import load_config
+from burnish.config import RunConfig, load_config
 from burnish.adapters.load import load_tokenizer
 from burnish.prepare.prepare import prepare
 from burnish.template import ChatTemplate

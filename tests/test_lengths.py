@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from burnish.config import load_config
 from burnish.data import Conversation
 from burnish.errors import DataError
-from burnish.prepare.prepare import Prepared, prepare
+from burnish.prepare.prepare import prepare
+from burnish.prepare.prepared import Prepared
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 from burnish.tokens import Encoded, Example, Fitted, encode, encode_all, fit
@@ -354,7 +355,7 @@ def prepared(
 
 def test_the_ledger_has_a_line_for_each_row_that_is_not_trained_as_it_stands(tmp_path: Path) -> None:
     data = prepared(tmp_path, ROWS, **{"tokens.max_length": 16})
-    *lines, summary = data.ledger_lines()
+    *lines, summary = data.ledger.as_rows(data.train)
     path = str(tmp_path / "rows.jsonl")
     assert all(set(line) == {"fate", "path", "row", "reason"} and line["path"] == path for line in lines)
     assert [(line["row"], line["fate"], line["reason"]) for line in lines] == [
@@ -378,7 +379,7 @@ def test_the_ledger_has_a_line_for_each_row_that_is_not_trained_as_it_stands(tmp
         "lost_tokens": 6 + 35 + 35,
         "lost_trained_tokens": 2 + 2 + 31,
     }
-    assert "Their length cost 76 tokens, 35 of them to be learnt." in data.in_words()
+    assert "Their length cost 76 tokens, 35 of them to be learnt." in data.ledger.in_words(data.train)
 
 
 @pytest.mark.parametrize("limit", [3, 7, 12, 16, 25])
@@ -396,7 +397,7 @@ def test_no_row_of_the_table_has_nothing_to_learn(
     documents = [table.document(place) for place in range(len(table))]
     assert documents
     assert all(len(ids) <= limit and weights[1:].any() for ids, weights in documents)
-    *lines, summary = data.ledger_lines()
+    *lines, summary = data.ledger.as_rows(data.train)
     fates = Counter(line["fate"] for line in lines)
     assert fates == Counter({fate: summary["counts"][fate] for fate in fates})
     gone = fates["too long"] + fates["nothing to learn"]
@@ -435,8 +436,8 @@ def test_an_exchange_that_a_split_leaves_out_is_counted_whole(tmp_path: Path) ->
         tmp_path, [{"messages": messages}], **{"tokens.max_length": 10, "tokens.too_long": "split"}
     )
     assert data.train.tokens == 20
-    assert data.ledger_lines()[-1]["lost_trained_tokens"] == 2
-    assert data.ledger_lines()[-1]["lost_tokens"] == 14
+    assert data.ledger.as_rows(data.train)[-1]["lost_trained_tokens"] == 2
+    assert data.ledger.as_rows(data.train)[-1]["lost_tokens"] == 14
 
 
 @pytest.mark.parametrize(("positions", "longest"), [(None, 22), (16, 16), (100, 22)])

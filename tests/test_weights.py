@@ -22,7 +22,8 @@ from burnish.data import Conversation, read
 from burnish.data.conversation import PRIVATE
 from burnish.errors import DataError, TemplateError
 from burnish.loss import cross_entropy
-from burnish.prepare.prepare import Prepared, prepare
+from burnish.prepare.prepare import prepare
+from burnish.prepare.prepared import Prepared
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 from burnish.tokens import Example, TokenTable, encode, flatten

@@ -13,7 +13,7 @@ from burnish.config import RunConfig
 from burnish.data import Conversation
 from burnish.generate import Answer, Sampling, answer_all
 from burnish.model.forward import Forward
-from burnish.prepare.prepare import Prepared
+from burnish.prepare.prepared import Prepared
 from burnish.run.journal import Journal
 from burnish.run.screen import Screen
 from burnish.template import ChatTemplate

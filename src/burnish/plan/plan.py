@@ -22,7 +22,8 @@ from burnish.model.load import DTYPES
 from burnish.plan.footprint import Footprint, Way, footprint
 from burnish.plan.probe import Speed, measured
 from burnish.plan.workload import Workload, workload_of
-from burnish.prepare.prepare import length_limit, prepare
+from burnish.prepare.prepare import prepare
+from burnish.prepare.rows import length_limit
 from burnish.run.screen import Screen
 from burnish.template.build import build_template
 from burnish.tokens import TokenTable
@@ -117,7 +118,7 @@ def basis(config: RunConfig, screen: Screen | None = None) -> Basis:
     """Look at the model's config, its tokenizer and the data, where they are given."""
     shape = shape_of(config.model.name, config.model.revision)
     positions = getattr(shape, "max_position_embeddings", None)
-    limit = length_limit(config, positions)
+    limit = length_limit(config.tokens.max_length, positions)
     nothing = Workload(None, None, limit, np.zeros(0, np.int64))
     if not config.data.train:
         rows = f"no data is given: rows of {limit:,} tokens (tokens.max_length), all of them learnt"

@@ -9,30 +9,33 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from burnish.config import RunConfig
 from burnish.files import sha256
-from burnish.template import ChatTemplate
+from burnish.prepare.rows import RowEncoder
+from burnish.prepare.source import DataSource
 
-CODE = ("data", "curate", "template", "tokens", "prepare/prepare.py", "prepare/ledger.py")
+OWN = ("prepare", "prepared", "source", "rows", "ledger")
+CODE = ("data", "curate", "template", "tokens", *(f"prepare/{name}.py" for name in OWN))
 """What of burnish has a part in it."""
 PACKAGES = ("burnish", "transformers", "tokenizers", "jinja2")
 
 
-def cache_key(config: RunConfig, template: ChatTemplate, limit: int) -> str | None:
-    """None where it cannot be had: a tokenizer written in Python cannot tell its contents."""
-    tokenizer, data = template.tokenizer, config.data
+def cache_key(source: DataSource, encoder: RowEncoder, samples: int) -> str | None:
+    """A hash of the files' contents, of how they are split and encoded, and of the code that does it; None
+    where it cannot be had: a tokenizer written in Python cannot tell its contents."""
+    template = encoder.template
+    tokenizer = template.tokenizer
     if not tokenizer.is_fast:
         return None
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    splits = not data.held_out and data.held_out_share > 0
-    ingredients = {
-        "train": [(path, sha256(Path(path))) for path in data.train if Path(path).is_file()],
-        "held_out": [(path, sha256(Path(path))) for path in data.held_out if Path(path).is_file()],
-        "split": (data.held_out_share, config.train.seed) if splits else None,
-        "bad_rows": data.bad_rows,
+    decides: dict[str, Any] = {
+        "train": [(path, sha256(Path(path))) for path in source.train if Path(path).is_file()],
+        "held_out": [(path, sha256(Path(path))) for path in source.held_out if Path(path).is_file()],
+        "split": (source.held_out_share, source.seed) if source.splits else None,
+        "bad_rows": source.bad_rows,
         "tokenizer": hashlib.sha256(backend.to_str().encode()).hexdigest(),
         "tokenizer_kind": type(tokenizer).__name__,
         "special_tokens": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
@@ -42,13 +45,14 @@ def cache_key(config: RunConfig, template: ChatTemplate, limit: int) -> str | No
         "stop_ids": template.stop_ids,
         "typed_tokens": template.typed_tokens,
         "today": date.today().isoformat() if "strftime_now" in str(template.source) else None,
-        "tokens": config.tokens.model_dump(mode="json", exclude={"max_length"}),
-        "limit": limit,
-        "samples": config.evaluate.samples,
+        "too_long": encoder.too_long,
+        "train_on": encoder.train_on,
+        "limit": encoder.limit,
+        "samples": samples,
         "packages": {name: version(name) for name in PACKAGES},
         "code": _code(),
     }
-    return hashlib.sha256(json.dumps(ingredients, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from burnish.data import Conversation
 from burnish.data.read import BadRow, read_rows
 from burnish.errors import ConfigError, TemplateError
 from burnish.prepare.ledger import Ledger
-from burnish.prepare.prepare import fitted_rows, length_limit
-from burnish.prepare.violations import Group, Violations
+from burnish.prepare.rows import RowEncoder, fitted_rows
+from burnish.prepare.violations import Group
 from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
@@ -94,19 +94,19 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     conversations, unreadable = read_rows(paths)
     started = time.perf_counter()
-    found = Checked(length_limit(config, loaded.positions), len(conversations) + len(unreadable), unreadable)
-    broken = Violations(template, config.tokens.train_on)
+    encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
+    found = Checked(encoder.limit, len(conversations) + len(unreadable), unreadable)
+    violations = encoder.violations()
     lengths: list[int] = []
     stop_ids = frozenset(template.stop_ids)
     rows = _watched(conversations, screen)
-    relaxed = _without_errors(config)
-    for _, encoded, fitted in fitted_rows(relaxed, template, rows, found.limit, broken):
+    for _, encoded, fitted in fitted_rows(rows, encoder, violations):
         lengths += [len(example.input_ids) for example in encoded.examples]
         _count(found, encoded, fitted, stop_ids)
     found.lengths = np.asarray(lengths, np.int64)
     found.seconds = time.perf_counter() - started
-    found.broken = [(group, broken.advice(group)) for group in broken.largest_first()]
-    found.differences = [*_differences(config, template, loaded), *_compared(found, template, conversations)]
+    found.broken = [(group, violations.advice(group)) for group in violations.largest_first()]
+    found.differences = [*_differences(template, loaded), *_compared(found, template, conversations)]
     return found, template
 
 
@@ -117,11 +117,9 @@ def _watched(conversations: Sequence[Conversation], screen: Screen) -> Iterator[
             screen.progress("Proving", number, len(conversations))
 
 
-def _without_errors(config: RunConfig) -> RunConfig:
+def _without_errors(encoder: RowEncoder) -> RowEncoder:
     """Rows that are too long are counted here, whatever training would do about them."""
-    if config.tokens.too_long != "error":
-        return config
-    return config.model_copy(update={"tokens": config.tokens.model_copy(update={"too_long": "drop"})})
+    return replace(encoder, too_long="drop") if encoder.too_long == "error" else encoder
 
 
 def _count(found: Checked, encoded: Encoded, fitted: Fitted, stop_ids: frozenset[int]) -> None:
@@ -154,7 +152,7 @@ def _places(ids: list[int], wanted: frozenset[int]) -> Iterator[int]:
             yield place
 
 
-def _differences(config: RunConfig, template: ChatTemplate, loaded: LoadedTokenizer) -> Iterator[str]:
+def _differences(template: ChatTemplate, loaded: LoadedTokenizer) -> Iterator[str]:
     """What the template and the base's own settings do between training and serving."""
     tokenizer, source = template.tokenizer, str(template.source)
     if template.remedies or template.options:

@@ -12,10 +12,10 @@ from burnish.config import RunConfig
 from burnish.data import Conversation
 from burnish.data.read import read_rows, summarised
 from burnish.errors import ConfigError, TemplateError
-from burnish.prepare.prepare import length_limit
+from burnish.prepare.rows import RowEncoder
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
-from burnish.tokens import Example, encode_all, fit
+from burnish.tokens import Example
 from burnish.tokens.advice import advised
 from burnish.tokens.view import ViewedToken, view
 
@@ -73,17 +73,17 @@ def show(config: RunConfig, rows: Sequence[int] = (), count: int = 3) -> tuple[l
         raise summarised(bad)
     loaded = load_tokenizer(config.model.name, revision=config.model.revision)
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
-    limit = length_limit(config, loaded.positions)
+    encoder = RowEncoder.of(template, config.tokens, loaded.positions)
     chosen = conversations if rows else list(islice(conversations, count))
-    return [_shown(config, conversation, template, limit) for conversation in chosen], template
+    return [_shown(conversation, encoder) for conversation in chosen], template
 
 
-def _shown(config: RunConfig, row: Conversation, template: ChatTemplate, limit: int) -> ShownRow:
-    (encoded,) = encode_all([row], template, train_on=config.tokens.train_on)
+def _shown(row: Conversation, encoder: RowEncoder) -> ShownRow:
+    (encoded,), template = encoder.encode([row]), encoder.template
     source = str(row.source)
     if encoded.error:
         return ShownRow(source, error=advised(encoded.error, template, encoded.conversation))
-    fitted = fit(encoded, template, limit, config.tokens.too_long)
+    fitted = encoder.fit(encoded)
     examples = tuple(ShownExample.of(example, template) for example in fitted.examples)
     fate = f"{fitted.fate}: {fitted.reason}" if fitted.fate else ""
     return ShownRow(source, examples, encoded.notes, fate)

@@ -25,8 +25,7 @@ from burnish.files import STAGED, read_json, write_json, writing
 from burnish.model.forward import Forward, choose_forward
 from burnish.model.head import Features
 from burnish.model.load import DTYPES, Dtype
-from burnish.prepare.prepare import fitted_rows, length_limit
-from burnish.prepare.violations import Violations
+from burnish.prepare.rows import RowEncoder, fitted_rows
 from burnish.run.artifact import save_final
 from burnish.run.folder import RunFolder
 from burnish.run.screen import Screen, Silence
@@ -260,19 +259,18 @@ def _states(
 
 def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
     """The first conversations that can be used, each example of them a batch; and how many they are."""
-    config = given.config
     rows = (row for row in each_row(given.rows) if not isinstance(row, BadRow))
-    broken = Violations(template, config.tokens.train_on)
-    limit = length_limit(config, positions)
+    encoder = RowEncoder.of(template, given.config.tokens, positions)
+    violations = encoder.violations()
     examples = [
         example
-        for _, _, fitted in fitted_rows(config, template, islice(rows, CONVERSATIONS), limit, broken)
+        for _, _, fitted in fitted_rows(islice(rows, CONVERSATIONS), encoder, violations)
         for example in fitted.examples
         if example.trained_tokens
     ]
     if not examples:
-        if broken.groups:
-            raise broken.as_error(CONVERSATIONS)
+        if violations.groups:
+            raise violations.as_error(CONVERSATIONS)
         raise DataError(
             f"{', '.join(given.rows)}: no row has an answer to compare the models on",
             fix="Give conversations with --data rows.jsonl.",

@@ -27,7 +27,8 @@ from burnish.model.memory import keep_memory
 from burnish.model.recompute import recomputed
 from burnish.model.shard import shard
 from burnish.prepare.model import prepare_model, set_weights
-from burnish.prepare.prepare import Prepared, prepare
+from burnish.prepare.prepare import prepare
+from burnish.prepare.prepared import Prepared
 from burnish.prepare.show import ShownExample
 from burnish.report import write_report
 from burnish.run.artifact import save_final
@@ -128,7 +129,7 @@ def _train(job: Job, resume: bool) -> Trained:
     with ranks.first_alone():  # the others then find the prepared rows in the cache
         positions = getattr(model.config, "max_position_embeddings", None)
         data = prepare(config, prepared.template, positions, screen)
-    screen.say(data.in_words())
+    screen.say(data.ledger.in_words(data.train))
     keeps_best = settings.final == "best" or (settings.final == "auto" and bool(settings.early_stopping))
     if (keeps_best or settings.early_stopping) and not len(data.held_out):
         raise ConfigError(
@@ -293,7 +294,7 @@ def _open_run(job: Job, data: Prepared, template: ChatTemplate, origin: dict[str
     job.journal.clear()
     settings = job.config.model_dump(mode="json")
     write_whole(run.config, yaml.safe_dump(settings, sort_keys=False).encode())
-    write_lines(run.ledger, data.ledger_lines())
+    write_lines(run.ledger, data.ledger.as_rows(data.train))
     write_lines(run.examples, [ShownExample.of(e, template).as_row() for e in data.examples])
     write_json(run.provenance, origin)
 

@@ -1,0 +1,68 @@
+"""Rows to examples of at most so many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from burnish.config import TokensConfig
+from burnish.data import Conversation
+from burnish.errors import DataError
+from burnish.prepare.violations import Violations
+from burnish.template import ChatTemplate
+from burnish.tokens import Encoded, Fitted, encode_all, fit
+from burnish.tokens.length import TooLong
+from burnish.tokens.weights import TrainOn
+
+
+def length_limit(max_length: int, positions: int | None) -> int:
+    """The most tokens of an example, for a model of so many ``positions`` (None: of any length)."""
+    return min(max_length, positions or max_length)
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """How rows become examples: by ``template``, of at most ``limit`` tokens; ``too_long``: what becomes of
+    longer ones; ``train_on``: the turns that are learnt."""
+
+    template: ChatTemplate
+    limit: int
+    too_long: TooLong
+    train_on: TrainOn
+
+    @classmethod
+    def of(cls, template: ChatTemplate, tokens: TokensConfig, positions: int | None) -> RowEncoder:
+        limit = length_limit(tokens.max_length, positions)
+        return cls(template, limit, tokens.too_long, tokens.train_on)
+
+    def encode(self, rows: Iterable[Conversation]) -> Iterator[Encoded]:
+        """Examples of any length, or the law that a row breaks."""
+        return encode_all(rows, self.template, train_on=self.train_on)
+
+    def fit(self, encoded: Encoded) -> Fitted:
+        return fit(encoded, self.template, self.limit, self.too_long)
+
+    def violations(self) -> Violations:
+        """An empty collection of rows that break a law."""
+        return Violations(self.template, self.train_on)
+
+
+def fitted_rows(
+    rows: Iterable[Conversation], encoder: RowEncoder, violations: Violations
+) -> Iterator[tuple[int, Encoded, Fitted]]:
+    """Each row encoded and brought to the limit, with its number among ``rows``, from 0. Rows that break a
+    law go to ``violations`` and no further. Raises ``DataError`` for a row that is too long, where
+    ``too_long`` is ``error``."""
+    for number, encoded in enumerate(encoder.encode(rows)):
+        if encoded.error:
+            violations.add(encoded.conversation, encoded.error)
+            continue
+        fitted = encoder.fit(encoded)
+        longest = max((len(example.input_ids) for example in encoded.examples), default=0)
+        if longest > encoder.limit and encoder.too_long == "error":
+            raise DataError(
+                f"{encoded.conversation.source}: {longest} tokens, at most {encoder.limit} fit",
+                why="Nothing is cut unless tokens.too_long says how.",
+                fix="Shorten the row, raise tokens.max_length, or choose another tokens.too_long.",
+            )
+        yield number, encoded, fitted
