@@ -29,7 +29,7 @@ from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
 from burnish.template.chatml import give_chatml
 from burnish.tokens import Example, encode
-from burnish.tokens.advice import working
+from burnish.tokens.advice import working_remedies
 from conftest import needs_shared, shared_tokenizer
 from templates import SUITE, TWINS, Message, frame, sources, spoken, tokenizer_with, unbalanced
 from test_masks import TEMPLATE_LIKE, UNUSUAL, conversation_of, spans, text_of
@@ -106,7 +106,7 @@ def _remedied(name: str, kind: str) -> tuple[Proven, ...]:
     if sibling != name and sibling in sources() and outcome(sibling, kind).column == REMEDY:
         sets = [proof.remedies for proof in outcome(sibling, kind).proofs]
     else:
-        sets = list(working(template, conversation))
+        sets = list(working_remedies(template, conversation))
     remedied = [template.with_remedies(remedies) for remedies in sets]
     return tuple(Proven(t, tuple(t.turns(conversation))) for t in remedied)
 

@@ -21,7 +21,7 @@ from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens import Encoded, Example, Fitted, token_ids
-from burnish.tokens.ids import batch_ids, said_by
+from burnish.tokens.ids import batch_ids, decode
 
 LAWS = ("served", "faithful", "stops", "borders", "only")
 SHOWN = 3
@@ -161,7 +161,7 @@ def _differences(template: ChatTemplate, loaded: LoadedTokenizer) -> Iterator[st
             "this config in it."
         )
     (ids,) = batch_ids(tokenizer, [PROBE])
-    if (said := said_by(tokenizer, ids).strip()) != PROBE:
+    if (said := decode(tokenizer, ids).strip()) != PROBE:
         yield f"The tokenizer changes text: of {PROBE!r} it makes {said!r}."
     if "strftime_now" in source:
         yield "The template writes the date: what is served on another day differs from what was trained."

@@ -91,25 +91,25 @@ class ChatTemplate:
         return self.renderer.text_for(tools)
 
     def prompt(self, conversation: Conversation) -> str:
-        """What inference feeds for a conversation so far, control tokens that a person typed set apart
+        """What inference feeds for a conversation so far, control tokens that a person typed marked
         (for ``tokens.token_ids``)."""
         conversation = prepared(conversation, self.remedies)
-        messages, tools = self.apart(conversation)
+        messages, tools = self.marked(conversation)
         return self.render(messages, tools, add_generation_prompt=True)
 
     def prepared(self, conversation: Conversation) -> Conversation:
         """The conversation as the template gets it: with the remedies that change conversations."""
         return prepared(conversation, self.remedies) if self.remedies else conversation
 
-    def apart(self, conversation: Conversation) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
-        """Messages and tools, with control tokens that a person typed set apart from the template's. Raises
-        ``TemplateError`` where one stands in the name of an argument, which cannot be set apart."""
+    def marked(self, conversation: Conversation) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+        """Messages and tools, with the control tokens that a person typed marked. Raises
+        ``TemplateError`` where one stands in the name of an argument, which cannot be marked."""
         messages, tools = conversation.as_dicts(), list(conversation.tools)
         if self.typed_tokens == "special":
             return messages, tools
         control = self.renderer.control_tokens(tools)
         calls = [message["tool_calls"] for message in messages if message.get("tool_calls")]
-        if (calls or tools) and (name := typed.in_names([calls, tools], control)):
+        if (calls or tools) and (name := typed.token_in_names([calls, tools], control)):
             raise TemplateError(
                 f"{conversation.source}: the name {name!r} of an argument holds a token of the template",
                 why="In names such a token cannot be read as text: it would be served as the token.",
@@ -117,9 +117,9 @@ class ChatTemplate:
                 law="served",
             )
         return [
-            typed.set_apart(message, control, keep_reasoning_tags=message["role"] == "assistant")
+            typed.mark(message, control, keep_reasoning_tags=message["role"] == "assistant")
             for message in messages
-        ], typed.set_apart(tools, control)
+        ], typed.mark(tools, control)
 
     def turns(self, conversation: Conversation) -> list[Turn]:
         """A turn for each assistant message but those that are not to be learnt, each proven.
@@ -133,7 +133,7 @@ class ChatTemplate:
         learnt = [n for n, message in enumerate(conversation.messages) if message.is_learnt]
         if not learnt:
             return []
-        messages, tools = self.apart(conversation)
+        messages, tools = self.marked(conversation)
         self._require_same_as_parts(conversation, learnt[-1] + 1)
         made = invented(messages, tools)
         return [self._turn(conversation, messages, tools, made, index) for index in learnt]

@@ -19,7 +19,7 @@ from burnish.errors import TemplateError
 from burnish.template import think
 from burnish.template.parts import reasoning_and_text
 from burnish.template.renderer import Renderer
-from burnish.template.stops import shared_length
+from burnish.template.stops import generation_header, shared_length
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -103,7 +103,8 @@ class _Turn:
             rendered, self.renderer.render([*self.history, other], self.tools, add_generation_prompt=False)
         )
         asked = self.renderer.render(self.history, self.tools, add_generation_prompt=False)
-        header = prompt[len(asked) :] if prompt.startswith(asked) else ""
+        header = prompt[len(asked) :] if prompt.startswith(asked) else generation_header(self.renderer)
+        header = header if prompt.endswith(header) else ""
         opened = think.left_open(prompt)
         if opened and header and header not in rendered:
             header = header[: header.rfind(opened.open)]

@@ -107,15 +107,15 @@ class _Inventor:
                 if found.get(key):
                     found[key] = _within(str(found[key]), name)
         content = str(message.get("content") or "")
-        inline = bool(name) and not any(message.get(key) for key in REASONING)
-        begin = content.index("</think>") + len("</think>") if inline else 0
-        text = content[begin:].strip()
-        head = content[:begin].replace(reasoning, name, 1) if inline else ""
-        if text:
+        head = _head(message)  # with reasoning, or an empty block of it
+        rest = content[len(head) :]
+        if head and reasoning and not any(message.get(key) for key in REASONING):
+            head = head.replace(reasoning, name, 1)
+        if text := rest.strip():
             shown = self.part("text", "text", self.text(text, json_too=message["role"] in TOOL_ROLES))
-            found["content"] = head + _within(content[begin:], shown)
-        elif inline:
-            found["content"] = head + content[begin:]
+            found["content"] = head + _within(rest, shown)
+        elif head:
+            found["content"] = head + rest
         if message.get("tool_calls"):
             found["tool_calls"] = [self.call(call) for call in message["tool_calls"]]
         if message.get("tool_call_id"):
@@ -260,9 +260,20 @@ def reasoning_and_text(message: Mapping[str, Any]) -> tuple[str, str]:
     """Both without white space at the edges. Reasoning may also stand in the content, between think tags."""
     content = str(message.get("content") or "")
     reasoning = next((str(message[key]).strip() for key in REASONING if message.get(key)), "")
-    if not reasoning and message["role"] == "assistant" and (inline := _INLINE.fullmatch(content)):
-        return inline[1].strip(), inline[2].strip()
+    if not reasoning and (head := _head(message)):
+        return head.strip().removeprefix("<think>").removesuffix("</think>").strip(), content[
+            len(head) :
+        ].strip()
     return reasoning, content.strip()
+
+
+def _head(message: Mapping[str, Any]) -> str:
+    """The block of reasoning that an assistant's content begins with, its tags included; of a message that
+    has its reasoning in a field only an empty one."""
+    inline = _INLINE.fullmatch(str(message.get("content") or "")) if message["role"] == "assistant" else None
+    if inline is None or (inline[1].strip() and any(message.get(key) for key in REASONING)):
+        return ""
+    return str(message["content"])[: inline.start(2)]
 
 
 def without_reasoning(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,19 +76,19 @@ def proven_turn(
         return None
     completion = real.added[: len(real.added) - plan.dropped] + plan.suffix
     _require_no_stop_within(rules, completion, in_added)
-    apart = (real.prompt, completion) if typed_tokens.is_apart(real.prompt + completion) else None
+    marked = (real.prompt, completion) if typed_tokens.is_marked(real.prompt + completion) else None
     answer = messages[index]
     notes = list(plan.notes)
     content = str(answer.get("content") or "")
     if content.strip() and content != content.strip() and content not in completion:
         notes.append("white space at the edges of answers is trimmed")
     return Turn(
-        typed_tokens.plain(real.prompt),
-        typed_tokens.plain(completion),
+        typed_tokens.without_marks(real.prompt),
+        typed_tokens.without_marks(completion),
         index,
         _content_at(plan, answer, completion, in_added),
         tuple(dict.fromkeys(notes)),
-        apart,
+        marked,
     )
 
 
@@ -107,14 +107,14 @@ def _content_at(
         start = completion.find(content.strip())
     if not text or start is None or start < 0:
         return None
-    return len(typed_tokens.plain(completion[:start])) - lead
+    return len(typed_tokens.without_marks(completion[:start])) - lead
 
 
 def _require_no_stop_within(rules: Rules, completion: str, places: Sequence[Place]) -> None:
     """Law *stops*: no stop token stands in what the person wrote, but for those that are read as text."""
     for place in places:
         text = completion[place.start : place.end]
-        bare = typed_tokens.without(text) if typed_tokens.is_apart(text) else text
+        bare = typed_tokens.without_typed(text) if typed_tokens.is_marked(text) else text
         if early := next((token for token in rules.stop_tokens if token in bare), None):
             raise _broken(
                 "stops", f"{early} stands within the answer", "At inference the answer would end there."

@@ -33,7 +33,8 @@ class Renderer:
         """The text that inference feeds for ``messages``, through transformers' sandboxed Jinja, or from
         a frame that is proven to give the same. Raises ``TemplateError`` where the template refuses them."""
         key = (add_generation_prompt, *[message["role"] for message in messages])
-        contents = [] if tools else [m["content"] for m in messages if len(m) == 2 and "content" in m]
+        plain = not tools and all(len(m) == 2 and isinstance(m.get("content"), str) for m in messages)
+        contents = [m["content"] for m in messages] if plain else []
         if len(contents) < len(messages):
             return self._rendered(messages, tools, add_generation_prompt)
         if frame := self._frames.get(key):

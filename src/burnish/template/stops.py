@@ -109,6 +109,15 @@ def answer_header(renderer: Renderer) -> str:
     return before[len(asked) :] if before.startswith(asked) else ""
 
 
+def generation_header(renderer: Renderer) -> str:
+    """What a generation prompt adds to a question; empty where that cannot be told."""
+    try:
+        asked, bare = (renderer.render([_USER], add_generation_prompt=given) for given in (True, False))
+    except TemplateError:
+        return ""
+    return asked[len(bare) :] if asked.startswith(bare) else ""
+
+
 def shared_length(one: str, other: str) -> int:
     """The number of characters with which both begin."""
     pairs = enumerate(zip(one, other, strict=False))

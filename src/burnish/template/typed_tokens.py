@@ -1,8 +1,8 @@
-"""Control tokens that a person typed, set apart from those that the template writes.
+"""Control tokens that a person typed, marked so that they differ from those that the template writes.
 
-A user who types ``<|im_end|>`` must not end a turn. transformers sets such text apart with a pair of
-private characters, and encodes it as plain text (``sanitize_control_tokens``); so do we, with its functions
-and for the same tokens. In what the assistant says the tags of reasoning are left out, which rows hold on
+A user who types ``<|im_end|>`` must not end a turn. transformers puts such text between a pair of private
+characters and encodes it as plain text (``sanitize_control_tokens``); so does burnish, with its functions and
+for the same tokens. In assistant messages the tags of reasoning are not marked, since rows hold them on
 purpose.
 """
 
@@ -24,9 +24,9 @@ REASONING_TAGS = frozenset(("<think>", "</think>", "[THINK]", "[/THINK]"))
 Data = TypeVar("Data")
 
 
-def set_apart(data: Data, control: tuple[str, ...], *, keep_reasoning_tags: bool = False) -> Data:
+def mark(data: Data, control: tuple[str, ...], *, keep_reasoning_tags: bool = False) -> Data:
     """``data`` (strings in lists and dicts) with every typed control token between the two characters. Names
-    of dicts stay as they are; see ``in_names``."""
+    of dicts stay as they are; see ``token_in_names``."""
     pattern = _pattern(control, keep_reasoning_tags)
     if not _holds(data, pattern):
         return data
@@ -34,23 +34,23 @@ def set_apart(data: Data, control: tuple[str, ...], *, keep_reasoning_tags: bool
     return marked
 
 
-def in_names(data: Any, control: tuple[str, ...]) -> str | None:
-    """The first name in ``data``'s dicts that holds a control token: these cannot be set apart."""
+def token_in_names(data: Any, control: tuple[str, ...]) -> str | None:
+    """The first name in ``data``'s dicts that holds a control token: a name cannot be marked."""
     pattern = _pattern(control, False)
     return next((name for name in _names(data) if pattern.search(name)), None)
 
 
-def plain(text: str) -> str:
-    """Text without the two characters."""
+def without_marks(text: str) -> str:
+    """The text without the two characters."""
     return text.replace(START, "").replace(END, "")
 
 
-def without(text: str) -> str:
-    """Text without the typed tokens that stand apart in it."""
+def without_typed(text: str) -> str:
+    """The text without the typed tokens that are marked in it."""
     return re.sub(f"{START}[^{END}]*{END}", "", text)
 
 
-def is_apart(text: str) -> bool:
+def is_marked(text: str) -> bool:
     return START in text or END in text
 
 

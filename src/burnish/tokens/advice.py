@@ -29,10 +29,10 @@ def advised(
     not at fault."""
     if _holds(template, conversation):
         return error
-    sets = working(template, conversation)
+    sets = working_remedies(template, conversation)
     words = [f"template.options: {option}" for option in _options(template, conversation)]
     words += [f"template.remedies: [{', '.join((*template.remedies, *names))}]" for names in sets]
-    if with_chatml(template, conversation):
+    if chatml_works(template, conversation):
         words.append("template.kind: chatml")
     fix = error.fix or "No remedy helps: take the row out, or use another template."
     if words:
@@ -40,7 +40,7 @@ def advised(
     return TemplateError(error.what, why=error.why, fix=fix, law=error.law, remedies=sets)
 
 
-def working(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[str, ...], ...]:
+def working_remedies(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[str, ...], ...]:
     """The smallest sets of further remedies with which the conversation is proven, at most three of them.
 
     A set grows only by remedies that change what is wrong: a proof stops at the first fault, so each
@@ -74,7 +74,7 @@ def _options(template: ChatTemplate, conversation: Conversation) -> Iterator[str
                     yield f"{{{name}: {str(value).lower()}}}"
 
 
-def with_chatml(template: ChatTemplate, conversation: Conversation) -> bool:
+def chatml_works(template: ChatTemplate, conversation: Conversation) -> bool:
     """Whether ChatML-lite would do. It is tried on a copy of the tokenizer, whose tokens it changes."""
     tokenizer = copy.deepcopy(template.tokenizer)
     give_chatml(tokenizer)

@@ -15,17 +15,17 @@ from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
 from burnish.tokens.example import Example
 from burnish.tokens.ids import (
+    batch_encode,
     batch_ids,
     completion_ids,
+    decode_all,
     prefixes_space,
-    require_said,
+    require_same_text,
     require_stop,
     text_ids,
-    texts_of,
-    together,
 )
 from burnish.tokens.weights import TrainOn, completion_weights, weighted
-from burnish.tokens.words import WordEncoder, may_be_cut
+from burnish.tokens.words import WordEncoder, encodes_by_words
 
 TOGETHER = 512
 """Conversations whose texts are encoded in one call."""
@@ -61,8 +61,8 @@ def encode_all(
             finished = pool.submit(_finished, drafts, template, by_words)
             if waiting:
                 yield from waiting.result()
-            elif len(group) == TOGETHER and may_be_cut(tokenizer):
-                by_words = WordEncoder(partial(together, tokenizer))
+            elif len(group) == TOGETHER and encodes_by_words(tokenizer):
+                by_words = WordEncoder(partial(batch_encode, tokenizer))
             waiting = finished
         if waiting:
             yield from waiting.result()
@@ -87,7 +87,7 @@ class _Draft:
 
     def texts(self, whole: bool) -> list[str]:
         """Prompt and completion of each turn; with ``whole``, prompt and both together."""
-        pairs = [turn.apart or (turn.prompt, turn.completion) for turn in self.turns]
+        pairs = [turn.marked or (turn.prompt, turn.completion) for turn in self.turns]
         return [text for p, c in pairs for text in (p, p + c if whole else c)]
 
     def learnt(self, ids: Sequence[list[int]], template: ChatTemplate) -> list[_Learnt]:
@@ -185,7 +185,7 @@ def _finished(
                 found.append(draft.learnt(mine, template))
             except TemplateError as error:
                 found.append(Encoded(draft.conversation, error=error))
-    said = iter(texts_of(tokenizer, [item.completion for x in found if isinstance(x, list) for item in x]))
+    said = iter(decode_all(tokenizer, [item.completion for x in found if isinstance(x, list) for item in x]))
     finished = []
     for draft, learnt in zip(drafts, found, strict=True):
         if isinstance(learnt, Encoded):
@@ -194,7 +194,7 @@ def _finished(
         decoded = [next(said) for _ in learnt]
         try:
             for item, text in zip(learnt, decoded, strict=True):
-                require_said(item.turn, text, item.where)
+                require_same_text(item.turn, text, item.where)
             finished.append(draft.encoded(learnt, tokenizer))
         except TemplateError as error:
             finished.append(Encoded(draft.conversation, error=error))

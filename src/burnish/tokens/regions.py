@@ -42,7 +42,7 @@ def regions(example: Example, template: ChatTemplate, text: str) -> list[Region]
     if conversation is None or not example.turns:
         return []
     last = example.turns[-1]
-    messages, tools = template.apart(conversation)
+    messages, tools = template.marked(conversation)
     return _Finder(template, messages[: last + 1], tools, text, example.turns).regions()
 
 
@@ -191,7 +191,7 @@ class _Finder:
             text = self.template.render(messages, tools, add_generation_prompt=add_generation_prompt)
         except TemplateError:
             return None
-        return typed.plain(text)
+        return typed.without_marks(text)
 
 
 def _extent(message: Mapping[str, Any], text: str, start: int, *, reasoning: bool) -> tuple[int, int]:
@@ -200,7 +200,7 @@ def _extent(message: Mapping[str, Any], text: str, start: int, *, reasoning: boo
     for piece in content_pieces(message):
         if piece.kind == "reasoning" and not reasoning:
             continue  # templates leave out that of past turns
-        plain = replace(piece, forms=tuple(map(typed.plain, piece.forms)))
+        plain = replace(piece, forms=tuple(map(typed.without_marks, piece.forms)))
         if place := plain.find(text, at):
             begin, at = place[0] if begin < 0 else begin, place[1]
     return (begin, at) if begin >= 0 else (start, start)
