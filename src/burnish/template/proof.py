@@ -174,14 +174,15 @@ class _Blueprint:
         if lost:
             raise _broken("faithful", f"the rendered turn has not kept {', '.join(lost)}", TRAINED_AS_SAID)
         tools = [part for part in self.parts if part.message == TOOLS and not prompt.count(part)]
-        if any(part.kind == "tool" for part in tools):
+        if tools:
+            named = all(part.kind != "tool" for part in tools)
             raise _broken(
                 "faithful",
-                "the template does not render the tools",
+                f"the template leaves out the {tools[0].label}"
+                if named
+                else "the template does not render the tools",
                 "The model would learn to call tools that it was never told of.",
             )
-        if tools:
-            self.notes.append(f"of the tools the template leaves out the {tools[0].label}, among others")
 
     def _first_seen(self) -> int:
         """The place of the first message that the answer sees; only ``split_turns`` hides any."""
