@@ -1,11 +1,13 @@
 """Turns to examples to flat batches."""
 
 from burnish.tokens.batch import Batch, Segment, flatten, micro_batches
+from burnish.tokens.collate import collate
 from burnish.tokens.encode import Encoded, encode, encode_all
 from burnish.tokens.example import Example
 from burnish.tokens.ids import token_ids
 from burnish.tokens.length import Fitted, fit
 from burnish.tokens.order import Order
+from burnish.tokens.plain import encode_plain
 from burnish.tokens.table import TokenTable
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "Order",
     "Segment",
     "TokenTable",
+    "collate",
     "encode",
     "encode_all",
+    "encode_plain",
     "fit",
     "flatten",
     "micro_batches",

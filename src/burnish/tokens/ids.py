@@ -110,11 +110,16 @@ def require_said(turn: Turn, said: str, where: str) -> None:
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of plain text as pretraining reads it: with the token that begins texts, where the tokenizer
     puts one, and the one that ends them. Special tokens in the text are read as text."""
-    special = tuple(t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
-    ids = token_ids(tokenizer, typed.set_apart(text, special))
+    ids = token_ids(tokenizer, as_text(tokenizer, text))
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     begins = bos is not None and list(tokenizer("a", verbose=False)["input_ids"])[:1] == [bos]
     return [*([bos] if begins else []), *ids, *([eos] if eos is not None else [])]
+
+
+def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text with its special tokens set apart, so that they are read as text."""
+    special = tuple(t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
+    return typed.set_apart(text, special)
 
 
 _PREFIXES: WeakKeyDictionary[PreTrainedTokenizerBase, bool] = WeakKeyDictionary()
