@@ -35,13 +35,8 @@ class PreparedModel:
 def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) -> PreparedModel:
     """Load the base and add what the config says. The same config gives the same weights each time."""
     torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
-    if is_adapter(locate(config.model.name)):
-        raise ModelError(
-            f"{config.model.name} is an adapter, not a whole model",
-            why="An adapter on an adapter could not be loaded again by other tools.",
-            fix="Train from its base, or from a run of all weights (--adapter none).",
-        )
     named = config.model
+    require_whole_model(named.name)
     loaded = load_model(
         named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
     )
@@ -59,6 +54,16 @@ def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) 
     count = count_parameters(model)
     screen.say(f"{count}.")
     return PreparedModel(model, save, template, _base(config.model, loaded), count)
+
+
+def require_whole_model(name: str) -> None:
+    """Raises ``ModelError`` for the name of an adapter."""
+    if is_adapter(locate(name)):
+        raise ModelError(
+            f"{name} is an adapter, not a whole model",
+            why="An adapter on an adapter could not be loaded again by other tools.",
+            fix="Train from its base, or from a run of all weights (--adapter none).",
+        )
 
 
 def _base(named: ModelConfig, loaded: LoadedModel) -> Origin:
