@@ -79,7 +79,7 @@ def _train(
 ) -> Trained:
     settings, ranks, screen = config.train, run.ranks, run.screen
 
-    # The base with what of it is trained, its template and the data.
+    # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
     prepared = prepare_model(config, screen, device="cpu" if ranks.count > 1 else None)
     model, template = prepared.model, prepared.template
     with ranks.first_alone():  # the others then find the prepared rows in the cache
@@ -87,16 +87,17 @@ def _train(
     screen.say(data.ledger.in_words(data.train))
     keep, best_counts = settings.keep_checkpoints, keeps_best(settings, len(data.held_out))
 
-    # What computes: on how many devices, in which passes.
+    # On how many devices the model stands, and how it is run (steps 4 and 5).
     if ranks.count > 1:
         split_model(model, config, ranks.count)
         screen.say(f"{ranks.count} ranks, each with its part of every weight.")
     optimizer = optimizer_of(model, settings, quantized=config.model.quantize != "none", ranks=ranks)
     passes = choose_passes(model, data.train, settings, ranks, screen)
+
+    # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7). From
+    # here on there is a run folder; mistakes until now left none.
     evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score)
     provenance = provenance_of(config, prepared.base, template, prepared.count, command, run.started)
-
-    # Before: what the base answers. From here on there is a run folder; mistakes until now left none.
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
     if found.checkpoint is None:
         examples = [ShownExample.of(example, template).as_row() for example in data.examples]
@@ -111,7 +112,7 @@ def _train(
         state = go_on(run, found, provenance, optimizer, keep=keep, keeps_best=best_counts)
         base, done = read_json(run.folder.evaluation)["base"], found.checkpoint.step
 
-    # The loop.
+    # The loop (step 8).
     steps = total_steps(data.train, settings)
     epoch = Order(len(data.train), settings.batch_size, settings.seed).steps_per_epoch
     evaluate_every, save_every = config.evaluate.every or epoch, settings.checkpoint_every or epoch
@@ -134,11 +135,12 @@ def _train(
             state = record_step(run, step, state, data.source)
             screen.progress("Training", done, steps, step_in_words(step, state))
             best = False
+            # What final/ holds is measured anyway: the last step here only where it may not be that.
             if best_counts if done == steps else done % evaluate_every == 0:
                 state, best = state.evaluated(evaluation.figures(measured, done), done)
             enough, stopping = state.enough(settings.early_stopping), int(ranks.most(stop_asked()))
-            due = done % save_every == 0 or done == steps or (best and best_counts)
-            if due or enough or stopping:
+            saving = done % save_every == 0 or done == steps or (best and best_counts)
+            if saving or enough or stopping:
                 save_state(run, optimizer, done, state, keep=keep, keeps_best=best_counts)
             if stopping:
                 raise Stopped(stopping)
@@ -146,13 +148,14 @@ def _train(
                 screen.progress("Training", steps, steps, "stopped early")
                 screen.say(f"Held-out loss was no better {state.waited} times: stopped at step {done}.")
                 break
+
     ranks.wait()  # for the first one to have saved
     saved = final_checkpoint(run.folder, done, state if best_counts else None, screen)
     return Trained(saved, base, evaluation, passes.measuring, provenance, peak_bytes(model.device))
 
 
 def _conclude(config: RunConfig, run: OpenRun, trained: Trained) -> None:
-    """Write ``final/`` from the checkpoint, load it as a user would, and measure that."""
+    """Write ``final/`` from the checkpoint, load it as a user would, measure that and report (steps 9 and 10)."""
     folder, step = run.folder, trained.saved.step
     write_final(folder.final, config, trained.saved, trained.provenance)
     run.screen.say(f"{folder.final} holds the weights of step {step}.")
