@@ -94,8 +94,8 @@ def _train(
     optimizer = optimizer_of(model, settings, quantized=config.model.quantize != "none", ranks=ranks)
     passes = choose_passes(model, data.train, settings, ranks, screen)
 
-    # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7). From
-    # here on there is a run folder; mistakes until now left none.
+    # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7).
+    # From here on there is a run folder; mistakes until now left none.
     evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score)
     provenance = provenance_of(config, prepared.base, template, prepared.count, command, run.started)
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
@@ -155,7 +155,7 @@ def _train(
 
 
 def _conclude(config: RunConfig, run: OpenRun, trained: Trained) -> None:
-    """Write ``final/`` from the checkpoint, load it as a user would, measure that and report (steps 9 and 10)."""
+    """Write ``final/`` from the checkpoint, load it as a user would, measure it, report (steps 9 and 10)."""
     folder, step = run.folder, trained.saved.step
     write_final(folder.final, config, trained.saved, trained.provenance)
     run.screen.say(f"{folder.final} holds the weights of step {step}.")
