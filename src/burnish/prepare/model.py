@@ -15,6 +15,7 @@ from burnish.adapters.load import LoadedModel, load_model, locate
 from burnish.adapters.origin import Origin, is_adapter, weights_sha256
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
+from burnish.model.shard import shard
 from burnish.run.screen import Screen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
@@ -30,6 +31,11 @@ class PreparedModel:
     template: ChatTemplate
     base: Origin
     count: ParameterCount
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens that the model reads, where its config says."""
+        return getattr(self.model.config, "max_position_embeddings", None)
 
 
 def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) -> PreparedModel:
@@ -72,10 +78,27 @@ def _base(named: ModelConfig, loaded: LoadedModel) -> Origin:
     return Origin(name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.place))
 
 
+def split_model(model: PreTrainedModel, config: RunConfig, ranks: int) -> None:
+    """Split the weights of a model that was prepared over so many ranks, in place. Raises ``ConfigError`` for
+    what trains on one device only."""
+    for key, value, fine in (
+        ("model.quantize", config.model.quantize, ("none",)),
+        ("train.optimizer", config.train.optimizer, ("auto", "adamw")),
+        ("adapter.kind", config.adapter.kind, ("lora", "bottleneck", "none")),
+    ):
+        if value not in fine:
+            raise ConfigError(
+                f"{key} {value} trains on one device only",
+                why="Its tensors cannot be split over several.",
+                fix="Start it without torchrun, or choose another.",
+            )
+    shard(model, ranks)
+
+
 @torch.no_grad()
-def set_weights(prepared: PreparedModel, trained: Iterable[tuple[str, Tensor]]) -> None:
+def set_weights(model: PreTrainedModel, trained: Iterable[tuple[str, Tensor]]) -> None:
     """Round trained weights, by name, into the model."""
-    weights = dict(prepared.model.named_parameters())
+    weights = dict(model.named_parameters())
     for name, master in trained:
         weights[name].copy_(master)
 
