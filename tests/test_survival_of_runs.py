@@ -22,14 +22,16 @@ from burnish import load_config, sft
 from burnish.cli.main import main
 from burnish.errors import ConfigError, Interrupted, RunError
 from burnish.files import append_line, read_json, read_lines, write_json
-from burnish.recipes.sft import _record
 from burnish.report import write_report
 from burnish.run.folder import LOCK, RunFolder
 from burnish.run.interrupt import Stopped, interruptible, resumable
 from burnish.run.journal import Journal
+from burnish.run.open import OpenRun
+from burnish.run.saving import record_step
 from burnish.run.state import RunState
 from burnish.train import checkpoint
 from burnish.train.fit import Step
+from burnish.train.ranks import Ranks
 from conftest import small_tokenizer
 from test_docs import ROOT, blocks
 from test_runs import losses, small_data, train
@@ -119,14 +121,14 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(
 
 def test_two_processes_do_not_work_in_one_run_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    with run.held():
+    with run.locked():
         (run.path / "config.yaml").touch()
-        with pytest.raises(RunError, match=rf"another process \({os.getpid()}\) is working in"), run.held():
+        with pytest.raises(RunError, match=rf"another process \({os.getpid()}\) is working in"), run.locked():
             pass
     assert [path.name for path in run.path.iterdir()] == ["config.yaml"]
-    with run.held():
+    with run.locked():
         pass
-    with RunFolder(tmp_path / "empty").held():
+    with RunFolder(tmp_path / "empty").locked():
         pass
     assert not (tmp_path / "empty").exists()
 
@@ -135,18 +137,18 @@ def test_what_a_killed_process_left_of_its_lock_locks_nobody_out(tmp_path: Path)
     run = RunFolder(tmp_path / "run")
     child = os.fork()
     if child == 0:
-        with run.held():
+        with run.locked():
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
     assert (run.path / LOCK).read_text() == str(child)
-    with run.held():
+    with run.locked():
         assert run.require_free() == run
         assert (run.path / LOCK).read_text() == str(os.getpid())
 
 
 def test_a_file_where_the_run_should_go_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    with pytest.raises(RunError, match="cannot be written"), RunFolder(tmp_path / "run").held():
+    with pytest.raises(RunError, match="cannot be written"), RunFolder(tmp_path / "run").locked():
         pass
 
 
@@ -295,14 +297,15 @@ def test_the_rows_of_a_step_that_was_not_taken_are_named_by_file_and_row(tmp_pat
 
 
 def test_less_memory_than_thought_is_told_at_once_the_first_step_too(tmp_path: Path) -> None:
-    run, screen = RunFolder(tmp_path), Listening()
+    folder, screen = RunFolder(tmp_path), Listening()
+    run = OpenRun(folder, Journal(folder), screen, Ranks(), 0.0)
     step = Step(1, 0.1, 2.0, 1e-3, 1.0, 99, 9, 0.1, 512, "", (0,))
-    data: Any = None  # is asked only for the rows of a step that was not taken
-    memory = _record(step, RunState(micro_batch_tokens=1024), data, Journal(run), screen)
+    source: Any = None  # is asked only for the rows of a step that was not taken
+    state = record_step(run, step, RunState(micro_batch_tokens=1024), source)
     assert screen.said == ["Memory ran out: micro-batches have 512 tokens from here on."]
-    assert [row["micro_batch_tokens"] for row in read_lines(run.metrics)] == [512]
-    assert memory.micro_batch_tokens == 512
-    _record(step, memory, data, Journal(run), screen)
+    assert [row["micro_batch_tokens"] for row in read_lines(folder.metrics)] == [512]
+    assert state.micro_batch_tokens == 512
+    record_step(run, step, state, source)
     assert len(screen.said) == 1
 
 
@@ -310,13 +313,13 @@ def test_less_memory_than_thought_is_told_at_once_the_first_step_too(tmp_path: P
 
 
 def test_the_best_loss_is_that_of_trained_weights_and_a_number() -> None:
-    memory = RunState(micro_batch_tokens=1)
+    state = RunState(micro_batch_tokens=1)
     better = []
     for step, loss in enumerate((math.nan, 2.2, 2.1, math.nan, 2.1, 2.0), 1):
-        memory, best = memory.evaluated({"held_out_loss": loss}, step)
+        state, best = state.evaluated({"held_out_loss": loss}, step)
         better.append(best)
     assert better == [False, True, True, False, False, True]
-    assert (memory.best, memory.best_step, memory.waited) == (2.0, 6, 0)
+    assert (state.best, state.best_step, state.waited) == (2.0, 6, 0)
 
 
 def early_stopped(tmp_path: Path, model: Path, **changes: Any) -> RunFolder:

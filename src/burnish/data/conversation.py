@@ -97,6 +97,16 @@ class Conversation:
         parsed = tuple(_message(raw, number, source) for number, raw in enumerate(messages, 1))
         return cls(parsed, tuple(tools or ()), source)
 
+    @classmethod
+    def from_prompt(
+        cls, prompt: str, response: str, *, system: str | None = None, source: Source = Source()
+    ) -> Conversation:
+        """A user turn and the assistant's response to it, behind a system turn where one is given. Raises
+        ``DataError`` as ``from_messages`` does."""
+        turns = [("system", system), ("user", prompt), ("assistant", response)]
+        messages = [{"role": role, "content": text} for role, text in turns if text is not None]
+        return cls.from_messages(messages, source=source)
+
     @property
     def asked(self) -> Conversation:
         """The part up to the last user turn (or tool result): what is put to a model. Without messages

@@ -17,7 +17,7 @@ from burnish.config import RunConfig
 from burnish.config.load import validated
 from burnish.errors import ConfigError
 from burnish.model.blank import blank_model
-from burnish.model.budget import fitting_budget, memory_of
+from burnish.model.budget import memory_of
 from burnish.model.load import DTYPES
 from burnish.plan.footprint import Footprint, Way, footprint
 from burnish.plan.probe import Speed, measured
@@ -27,6 +27,8 @@ from burnish.prepare.rows import length_limit
 from burnish.run.screen import Screen
 from burnish.template.build import build_template
 from burnish.tokens import TokenTable
+from burnish.train.budget import budget_of
+from burnish.train.optimizer import has_few_bits
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 RANKS = (8, 4)
@@ -161,12 +163,9 @@ def plan(
         here = kind == "cpu" or torch.cuda.is_available()
         available = memory_of(torch.device(kind)) if here else 0
     settings = config.train
-    open_ = fitting_budget(model, available, found.work.longest, devices, kind)
-    recompute = open_.recompute if settings.recompute == "auto" else settings.recompute
-    eight_bit = settings.optimizer == "adamw-8bit" or (
-        settings.optimizer == "auto" and config.model.quantize != "none" and kind == "cuda"
-    )
-    way = Way(settings.micro_batch_tokens or open_.tokens, recompute, eight_bit, kind, devices)
+    budget = budget_of(settings, model, available, found.work.longest, devices, kind)
+    eight_bit = has_few_bits(settings, kind, config.model.quantize != "none")
+    way = Way(budget.tokens, budget.recompute, eight_bit, kind, devices)
     memory = footprint(config, model, found.work, way)
     kept = settings.keep_checkpoints + (bool(settings.early_stopping) or settings.final == "best")
     state = memory.count.trainable * (4 + (2 if eight_bit else 8))

@@ -15,7 +15,7 @@ from burnish.data import Conversation
 from burnish.data.read import BadRow, read_rows
 from burnish.errors import ConfigError, TemplateError
 from burnish.prepare.ledger import Ledger
-from burnish.prepare.rows import RowEncoder, fitted_rows
+from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.violations import Group
 from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
@@ -29,8 +29,6 @@ COMPARED = 200
 """Rows whose prompts are also encoded by plain transformers."""
 PROBE = "Ab 3  x\n\ty: \u00e9 e\u0301 \ufb01 \u201cq\u201d \U0001f600"
 """Upper case, white space, accents in both normal forms, a ligature, quotes, an emoji."""
-EVERY = 1000
-"""Rows between two signs of progress."""
 
 
 @dataclass
@@ -99,7 +97,7 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
     violations = encoder.violations()
     lengths: list[int] = []
     stop_ids = frozenset(template.stop_ids)
-    rows = _watched(conversations, screen)
+    rows = watched(conversations, len(conversations), "Proving", screen)
     for _, encoded, fitted in fitted_rows(rows, encoder, violations):
         lengths += [len(example.input_ids) for example in encoded.examples]
         _count(found, encoded, fitted, stop_ids)
@@ -108,13 +106,6 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
     found.broken = [(group, violations.advice(group)) for group in violations.largest_first()]
     found.differences = [*_differences(template, loaded), *_compared(found, template, conversations)]
     return found, template
-
-
-def _watched(conversations: Sequence[Conversation], screen: Screen) -> Iterator[Conversation]:
-    for number, conversation in enumerate(conversations, 1):
-        yield conversation
-        if number % EVERY == 0 or number == len(conversations):
-            screen.progress("Proving", number, len(conversations))
 
 
 def _without_errors(encoder: RowEncoder) -> RowEncoder:

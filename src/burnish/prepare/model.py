@@ -15,6 +15,7 @@ from burnish.adapters.load import LoadedModel, load_model, locate
 from burnish.adapters.origin import Origin, is_adapter, weights_sha256
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
+from burnish.model.shard import shard
 from burnish.run.screen import Screen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
@@ -31,17 +32,17 @@ class PreparedModel:
     base: Origin
     count: ParameterCount
 
+    @property
+    def positions(self) -> int | None:
+        """The most tokens that the model reads, where its config says."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
 
 def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) -> PreparedModel:
     """Load the base and add what the config says. The same config gives the same weights each time."""
     torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
-    if is_adapter(locate(config.model.name)):
-        raise ModelError(
-            f"{config.model.name} is an adapter, not a whole model",
-            why="An adapter on an adapter could not be loaded again by other tools.",
-            fix="Train from its base, or from a run of all weights (--adapter none).",
-        )
     named = config.model
+    require_whole_model(named.name)
     loaded = load_model(
         named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
     )
@@ -61,16 +62,43 @@ def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) 
     return PreparedModel(model, save, template, _base(config.model, loaded), count)
 
 
+def require_whole_model(name: str) -> None:
+    """Raises ``ModelError`` for the name of an adapter."""
+    if is_adapter(locate(name)):
+        raise ModelError(
+            f"{name} is an adapter, not a whole model",
+            why="An adapter on an adapter could not be loaded again by other tools.",
+            fix="Train from its base, or from a run of all weights (--adapter none).",
+        )
+
+
 def _base(named: ModelConfig, loaded: LoadedModel) -> Origin:
     """Of a Hub id the commit is kept, so that an adapter is later put on the base that it was trained on."""
     name = loaded.place if Path(named.name).is_dir() else named.name
     return Origin(name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.place))
 
 
+def split_model(model: PreTrainedModel, config: RunConfig, ranks: int) -> None:
+    """Split the weights of a model that was prepared over so many ranks, in place. Raises ``ConfigError`` for
+    what trains on one device only."""
+    for key, value, fine in (
+        ("model.quantize", config.model.quantize, ("none",)),
+        ("train.optimizer", config.train.optimizer, ("auto", "adamw")),
+        ("adapter.kind", config.adapter.kind, ("lora", "bottleneck", "none")),
+    ):
+        if value not in fine:
+            raise ConfigError(
+                f"{key} {value} trains on one device only",
+                why="Its tensors cannot be split over several.",
+                fix="Start it without torchrun, or choose another.",
+            )
+    shard(model, ranks)
+
+
 @torch.no_grad()
-def set_weights(prepared: PreparedModel, trained: Iterable[tuple[str, Tensor]]) -> None:
+def set_weights(model: PreTrainedModel, trained: Iterable[tuple[str, Tensor]]) -> None:
     """Round trained weights, by name, into the model."""
-    weights = dict(prepared.model.named_parameters())
+    weights = dict(model.named_parameters())
     for name, master in trained:
         weights[name].copy_(master)
 

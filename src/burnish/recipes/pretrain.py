@@ -27,7 +27,7 @@ from burnish.run.screen import Screen, Silence
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train import checkpoint
 from burnish.train.fit import fit, mean_loss, total_steps
-from burnish.train.optimizer import MasterAdamW
+from burnish.train.optimizer import optimizer_of
 
 TOKENIZER_PAGES = 6000
 """Fact pages that the tokenizer learns from, beside all the prose: about a tenth of what it reads."""
@@ -52,7 +52,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(_shape(config, tokenizer)).to(torch.bfloat16)
     settings = config.train
-    optimizer = MasterAdamW(model, weight_decay=settings.weight_decay, betas=settings.betas)
+    optimizer = optimizer_of(model, settings)
     first = Order(len(table), settings.batch_size, settings.seed).step(0)
     budget = settings.micro_batch_tokens or FAST[model.device.type]
     forward, _ = choose_forward(model, micro_batches(table, first, budget)[0])

@@ -15,7 +15,7 @@ import numpy as np
 from burnish.config import RunConfig, load_config
 from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct, wilson
-from burnish.evaluate.evaluation import Subject
+from burnish.evaluate.evaluation import MeasuredModel
 from burnish.generate import Sampling, answer_all
 from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
 from burnish.recipes.sft import sft
@@ -64,21 +64,21 @@ def quickstart(
     shown = screen or Silence()
     test = {_question(row["messages"]): row for row in rows(HELD_OUT)}
 
-    def judge(conversation: Conversation, answer: str) -> bool | None:
+    def score(conversation: Conversation, answer: str) -> bool | None:
         row = test[conversation.messages[0].content]
         return accepted(answer, row["answer"], row["rivals"])
 
-    def measure(subject: Subject) -> dict[str, Any]:
+    def measure(measured: MeasuredModel) -> dict[str, Any]:
         return {
-            **_held_out(subject, list(test.values()), shown),
-            **_cloze(subject, rows(CLOZE)),
-            "prose_loss": _prose_loss(subject, [row["text"] for row in rows(TALES)]),
+            **_held_out(measured, list(test.values()), shown),
+            **_cloze(measured, rows(CLOZE)),
+            "prose_loss": _prose_loss(measured, [row["text"] for row in rows(TALES)]),
         }
 
     return sft(
         config,
         measure=measure,
-        judge=judge,
+        score=score,
         screen=screen,
         resume=resume,
         command=command,
@@ -90,12 +90,12 @@ def _question(messages: list[dict[str, str]]) -> str:
     return messages[0]["content"]
 
 
-def _held_out(subject: Subject, test: Sequence[dict[str, Any]], screen: Screen) -> dict[str, Any]:
+def _held_out(measured: MeasuredModel, test: Sequence[dict[str, Any]], screen: Screen) -> dict[str, Any]:
     """How many of the held-out questions are answered right, through the chat template."""
     asked = [Conversation((Message("user", _question(row["messages"])),)) for row in test]
     answers = answer_all(
-        subject.model,
-        subject.template,
+        measured.model,
+        measured.template,
         asked,
         Sampling(max_new_tokens=32),
         lambda done: screen.progress("Asking held-out questions", done, len(test)),
@@ -108,10 +108,10 @@ def _held_out(subject: Subject, test: Sequence[dict[str, Any]], screen: Screen) 
     }
 
 
-def _cloze(subject: Subject, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _cloze(measured: MeasuredModel, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """How many facts the model states when it continues plain text."""
     prompts = [(fact["prompt"], fact["answer"]) for fact in facts]
-    right = cloze_correct(subject.model, subject.template.tokenizer, prompts, subject.forward, BUDGET)
+    right = cloze_correct(measured.model, measured.template.tokenizer, prompts, measured.forward, BUDGET)
     return {
         "cloze_accuracy": sum(right) / len(right),
         "cloze_accuracy_interval": wilson(sum(right), len(right)),
@@ -119,11 +119,11 @@ def _cloze(subject: Subject, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _prose_loss(subject: Subject, texts: Sequence[str]) -> float:
+def _prose_loss(measured: MeasuredModel, texts: Sequence[str]) -> float:
     """Nats a token on prose, in documents of at most 512 tokens."""
     documents = []
     for text in texts:
-        ids = np.array(token_ids(subject.template.tokenizer, text), np.int32)
+        ids = np.array(token_ids(measured.template.tokenizer, text), np.int32)
         parts = [ids[start : start + 512] for start in range(0, len(ids), 512)]
         documents += [(part, np.ones(len(part), np.float32)) for part in parts]
-    return mean_loss(subject.model, TokenTable.from_documents(documents), subject.forward, BUDGET)
+    return mean_loss(measured.model, TokenTable.from_documents(documents), measured.forward, BUDGET)

@@ -76,11 +76,11 @@ class RunFolder:
         return told and "finished" in read_json(self.provenance)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keep other processes out within the block. The folder is made where there is none, and removed
         where nothing came into it. The lock is the system's: it ends with the process however that ends."""
         lock = self.path / LOCK
-        handle = self._locked(lock)
+        handle = self._handle(lock)
         try:
             yield
         finally:
@@ -89,7 +89,7 @@ class RunFolder:
                 self.path.rmdir()
             os.close(handle)
 
-    def _locked(self, lock: Path) -> int:
+    def _handle(self, lock: Path) -> int:
         """An open handle to the file ``lock``, locked and with our process id in it."""
         while True:
             with writing(str(self.path)):
@@ -112,7 +112,8 @@ class RunFolder:
             os.close(handle)  # meanwhile its holder ended and removed it
 
     def require_free(self) -> RunFolder:
-        """``RunError`` where something stands there already: a run is never overwritten. Within ``held``."""
+        """Raises ``RunError`` where the folder holds anything: a run is never overwritten. Call it within
+        ``locked``."""
         if any(not path.name.startswith((LOCK, STAGED)) for path in self.path.iterdir()):
             raise RunError(
                 f"{self.path} already holds {'a run' if self.config.exists() else 'files'}",

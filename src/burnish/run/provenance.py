@@ -15,7 +15,7 @@ import yaml
 from burnish.adapters.adapter import ParameterCount
 from burnish.adapters.origin import Origin
 from burnish.config import RunConfig
-from burnish.files import read_lines, sha256, text_sha256
+from burnish.files import read_json, read_lines, sha256, text_sha256, write_json
 from burnish.run.folder import RunFolder
 from burnish.template import ChatTemplate
 
@@ -50,13 +50,13 @@ def provenance_of(
     }
 
 
-def finished(run: RunFolder, started: float, peak: int) -> dict[str, Any]:
-    """What is known when it has ended; ``peak``: the most bytes of memory that training held. A resumed run's
-    ``seconds`` and ``peak_bytes`` are those of its last part."""
+def finish(run: RunFolder, started: float, peak: int) -> None:
+    """Add to ``provenance.json`` what is known when the run has ended; ``peak``: the most bytes of memory
+    that training held. A resumed run's ``seconds`` and ``peak_bytes`` are those of its last part."""
     ended = datetime.now(UTC).timestamp()
     steps = [row for row in read_lines(run.metrics) if row["kind"] == "train"]
     seconds = sum(row["seconds"] for row in steps)
-    return {
+    ending = {
         "finished": _iso(ended),
         "seconds": round(ended - started, 1),
         "peak_bytes": peak,
@@ -64,6 +64,7 @@ def finished(run: RunFolder, started: float, peak: int) -> dict[str, Any]:
         "tokens_per_second": round(_rate((row["tokens"] for row in steps), seconds), 1),
         "trained_tokens_per_second": round(_rate((row["trained_tokens"] for row in steps), seconds), 1),
     }
+    write_json(run.provenance, read_json(run.provenance) | ending)
 
 
 def _rate(counts: Iterable[int], seconds: float) -> float:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from burnish.config import TrainConfig
+from burnish.errors import ConfigError
 from burnish.train.fit import Step
 
 
@@ -37,3 +39,15 @@ class RunState:
         if math.isfinite(loss) and (self.best is None or loss < self.best):
             return replace(self, best=loss, best_step=step, waited=0), True
         return replace(self, waited=self.waited + 1), False
+
+
+def keeps_best(settings: TrainConfig, held_out: int) -> bool:
+    """Whether a run ends with the weights of the best held-out loss, and keeps their checkpoint. Raises
+    ``ConfigError`` where that is to be judged by and no row is held out."""
+    best = settings.final == "best" or (settings.final == "auto" and bool(settings.early_stopping))
+    if (best or settings.early_stopping) and not held_out:
+        raise ConfigError(
+            "train.early_stopping or train.final=best is set, but no rows are held out to judge by",
+            fix="Raise data.held_out_share, or name a file in data.held_out.",
+        )
+    return best

@@ -40,7 +40,7 @@ def run_sweep(sweep: Sweep, screen: Screen, go_on: str) -> list[Result]:
     """Run what has not finished yet, one after the other, and give all results. A run that fails is told and
     stands in the table; the others go on. ``go_on``: the command that was typed. Raises ``Interrupted`` where
     the person stops it, once the run that was going on has saved its state."""
-    with RunFolder(sweep.folder).held():
+    with RunFolder(sweep.folder).locked():
         results = _opened(sweep)
         total = len(results)
         with interruptible() as stop_asked:

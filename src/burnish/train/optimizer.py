@@ -13,9 +13,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from burnish.config import TrainConfig
 from burnish.errors import ConfigError
 from burnish.model.shard import forget_whole, joined_parts, local, part_of
 from burnish.train.ranks import Ranks
+
+
+def optimizer_of(
+    model: nn.Module, settings: TrainConfig, *, quantized: bool = False, ranks: Ranks = Ranks()
+) -> MasterAdamW:
+    """The optimizer that the settings name; ``quantized``: whether the model stands on a base of few bits."""
+    device = next(model.parameters()).device.type
+    return MasterAdamW(
+        model,
+        weight_decay=settings.weight_decay,
+        betas=settings.betas,
+        few_bits=has_few_bits(settings, device, quantized),
+        ranks=ranks,
+    )
+
+
+def has_few_bits(settings: TrainConfig, device: str, quantized: bool) -> bool:
+    """Whether the moments have eight bits each, on a device of this type."""
+    wanted = settings.optimizer
+    return wanted == "adamw-8bit" or (wanted == "auto" and quantized and device == "cuda")
 
 
 class MasterAdamW:

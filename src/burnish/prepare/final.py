@@ -1,0 +1,25 @@
+"""What was trained, as a model that can be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from burnish.config import RunConfig
+from burnish.files import writing
+from burnish.prepare.model import prepare_model, set_weights
+from burnish.run.artifact import save_final
+from burnish.run.screen import Silence
+from burnish.train import checkpoint
+
+
+def write_final(
+    folder: Path, config: RunConfig, saved: checkpoint.Checkpoint, provenance: dict[str, Any]
+) -> None:
+    """Make the model anew, from its base and the weights that were ``saved``, and write it into ``folder``
+    whole or not at all. Raises ``RunError`` where the disk is full."""
+    prepared = prepare_model(config, Silence(), device="cpu")
+    set_weights(prepared.model, checkpoint.weights_of(saved))
+    with writing(str(folder)):
+        card = provenance | {"step": saved.step}
+        save_final(folder, prepared.model, prepared.save, prepared.template, card)

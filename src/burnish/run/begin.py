@@ -1,0 +1,72 @@
+"""The first thing that a run writes; and how a run that was stopped goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from burnish.config import RunConfig
+from burnish.errors import RunError
+from burnish.files import read_json, write_json, write_lines, write_whole
+from burnish.run.folder import RunFolder
+from burnish.run.open import OpenRun
+from burnish.run.state import RunState
+from burnish.train import checkpoint
+from burnish.train.optimizer import MasterAdamW
+
+Rows = Iterable[dict[str, Any]]
+
+
+def begin(run: OpenRun, config: RunConfig, provenance: dict[str, Any], ledger: Rows, examples: Rows) -> None:
+    """Write what is known before the first step. From here on there is a run folder to go on with."""
+    if not run.ranks.first:
+        return
+    folder = run.folder
+    folder.path.mkdir(parents=True, exist_ok=True)
+    run.journal.clear()
+    settings = config.model_dump(mode="json")
+    write_whole(folder.config, yaml.safe_dump(settings, sort_keys=False).encode())
+    write_lines(folder.ledger, ledger)
+    write_lines(folder.examples, examples)
+    write_json(folder.provenance, provenance)
+
+
+def go_on(
+    run: OpenRun,
+    found: checkpoint.Found,
+    provenance: dict[str, Any],
+    optimizer: MasterAdamW,
+    *,
+    keep: int,
+    keeps_best: bool,
+) -> RunState:
+    """Load the checkpoint that was ``found`` into the optimizer and its model, and put the folder in order as
+    it was then. Returns the state of the run. Raises ``RunError`` where data, base or config are not those
+    that it began with."""
+    saved = found.checkpoint
+    assert saved is not None
+    _require_same(run.folder, provenance)
+    optimizer.load(checkpoint.tensors_of(saved))
+    state = RunState(**saved.memory)
+    run.ranks.wait()  # for all to have read what now is put in order
+    if run.ranks.first:
+        for path in found.damaged:
+            run.screen.warn(f"{path} is damaged: it does not hold what was written. It is removed.")
+            checkpoint.remove(path)  # or it would count among those to keep
+        checkpoint.prune(run.folder.checkpoints, keep, state.best_step if keeps_best else None)
+    run.journal.forget_after(saved.step)
+    run.screen.say(f"Going on after step {saved.step}.")
+    return state
+
+
+def _require_same(folder: RunFolder, provenance: dict[str, Any]) -> None:
+    began = read_json(folder.provenance)
+    changed = [key for key in ("data", "base", "config_sha256") if began[key] != provenance[key]]
+    if changed:
+        raise RunError(
+            f"{folder.path} cannot go on: changed since it began: {', '.join(changed)}",
+            why="The result would be that of no single config and data set.",
+            fix="Put back what was changed, or start a new run.",
+        )
