@@ -73,7 +73,7 @@ def export(config: RunConfig, out: Path, screen: Screen | None = None) -> Export
     require_whole_model(config.model.name)
     loaded = load_tokenizer(config.model.name, revision=config.model.revision)
     own = loaded.tokenizer.chat_template
-    template, new = build_template(loaded.tokenizer, config.template)
+    template, new = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     if config.data.held_out:
         screen.warn(f"{', '.join(config.data.held_out)} is not part of the file: data.held_out is left out.")
     everything = config.data.model_copy(update={"held_out": (), "held_out_share": 0.0})
