@@ -209,9 +209,9 @@ class ChatTemplate:
             other = self.render(lists, conversation.tools, add_generation_prompt=False)
         except TemplateError:
             return  # it takes no lists, or no such messages
-        takes_lists = "'type'" not in other and all(
-            str(part["text"]).strip() in other for m in conversation.messages for part in m.parts
-        )
+        # What a remedy hides of earlier turns is in neither.
+        said = [str(part["text"]).strip() for m in conversation.messages for part in m.parts]
+        takes_lists = "'type'" not in other and all(text in other for text in said if text in one)
         if takes_lists and one != other:
             place = shared_length(one, other)
             raise TemplateError(

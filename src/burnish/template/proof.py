@@ -27,6 +27,8 @@ from burnish.template.turn import Turn
 
 Messages = Sequence[Mapping[str, Any]]
 
+ORDER = ("reasoning", "text", "call")
+
 TRAINED_AS_SAID = "The model would be trained on something else than what was written."
 
 
@@ -256,11 +258,11 @@ class _Blueprint:
                     TRAINED_AS_SAID,
                 )
         places = {part: added.text.find(part.shown) for part in self.answered}
-        calls = [places[part] for part in self.answered if part.kind == "call"]
-        first = min(places.values())
-        thought = next((places[part] for part in self.answered if part.kind == "reasoning"), first)
-        if calls != sorted(calls) or thought != first:
+        # Reasoning, text and calls: a model that calls first is stopped before it says the text.
+        order = [places[part] for kind in ORDER for part in self.answered if part.kind == kind]
+        if order != sorted(order):
             raise _broken("faithful", "the rendered turn says it in another order", TRAINED_AS_SAID)
+        first = min(places.values())
         return first, max(place + len(part.shown) for part, place in places.items())
 
     def _stop(self, added: str, begin: int, end: int) -> tuple[int, str, str]:
