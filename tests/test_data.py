@@ -179,7 +179,7 @@ def test_parts_of_a_content_are_joined_and_sorted_out() -> None:
         {"type": "tool_call", "value": json.dumps(call)},
     ]
     (message,) = Conversation.from_messages([{"role": "assistant", "content": parts}]).messages
-    assert message.content == "Let me see.\nNow."
+    assert message.content == "Let me see.Now."  # as templates write parts: end to end
     assert message.extra == {
         "reasoning_content": "Hm.",
         "tool_calls": [{"type": "function", "function": call}],

@@ -6,6 +6,7 @@ nothing else changes, that options are saved, and how rows that break a law are 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ TOLD = (
     '<tool_call>\n{"name": "...", "arguments": {...}}\n</tool_call>'
 )
 CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": "x"}}\n</tool_call><|end|>'
+RENAMED = hashlib.sha256(b"call-1").hexdigest()[:9]
 ANSWERED = "<|user|><tool_response>\n3\n</tool_response><|end|>"
 
 
@@ -131,6 +133,15 @@ CASES = {
         [
             ("<|user|>a<|assistant|>", "Hi<|endoftext|>"),
             ("<|user|>a<|assistant|>Hi<|user|>b<|assistant|>", "No<|endoftext|>"),
+        ],
+    ),
+    "stop_at_next_turn": Case(
+        EACH + "<|{{ m.role }}|>{{ m.content }}" + END + ASK,
+        [user("a"), assistant("Hi"), user("b"), assistant("No")],
+        "stops",
+        [
+            ("<|user|>a<|assistant|>", "Hi<|user|>"),
+            ("<|user|>a<|assistant|>Hi<|user|>b<|assistant|>", "No<|user|>"),
         ],
     ),
     "follow_generation_prompt": Case(
@@ -199,6 +210,30 @@ CASES = {
             ),
         ],
         [TOOL],
+    ),
+    "rename_call_ids": Case(
+        EACH
+        + "{%- for call in m.tool_calls or [] -%}"
+        + refusing("call.id | length != 9", "nine letters and digits")
+        + "{%- endfor -%}"
+        + "<|{{ m.role }}|>{{ m.content }}{%- for call in m.tool_calls or [] -%}"
+        "{{ call.id + call.function.name + (call.function.arguments | tojson) }}{%- endfor -%}"
+        "{{ m.tool_call_id }}<|end|>" + END + ASK,
+        [
+            user("a"),
+            assistant("", tool_calls=[CALL | {"id": "call-1"}]),
+            {"role": "tool", "content": "3", "tool_call_id": "call-1"},
+            assistant("Hi"),
+        ],
+        "",
+        [
+            ("<|user|>a<|end|><|assistant|>", f'{RENAMED}add{{"a": 1, "b": "x"}}<|end|>'),
+            (
+                f'<|user|>a<|end|><|assistant|>{RENAMED}add{{"a": 1, "b": "x"}}<|end|>'
+                f"<|tool|>3{RENAMED}<|end|><|assistant|>",
+                "Hi<|end|>",
+            ),
+        ],
     ),
     "tool_role_tool": Case(
         EACH + refusing("m.role == 'ipython'", "who?") + TURN + END + ASK,
@@ -282,13 +317,14 @@ def test_what_is_advised_has_been_proven_to_help() -> None:
 def test_two_faults_need_two_remedies() -> None:
     source = EACH + refusing("m.role == 'system'", "no") + "<|{{ m.role }}|>{{ m.content }}" + END + ASK
     error = refusal(template_of(source), conversation_of(system("Be"), user("a"), assistant("Hi")))
-    assert error.remedies == (("append_stop", "merge_system_into_user"),)
+    stops = ("append_stop", "stop_at_next_turn")
+    assert error.remedies == tuple((stop, "merge_system_into_user") for stop in stops)
 
 
 def test_merging_is_not_advised_where_something_else_is_wrong() -> None:
     source = EACH + "<|{{ m.role }}|>{{ m.content }}" + END + ASK
     error = refusal(template_of(source), conversation_of(user("a"), user("b"), assistant("Hi")))
-    assert error.remedies == (("append_stop",),)
+    assert error.remedies == (("append_stop",), ("stop_at_next_turn",))
 
 
 def test_where_no_remedy_helps_another_template_is_advised() -> None:

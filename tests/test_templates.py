@@ -27,9 +27,9 @@ from burnish.data import Conversation
 from burnish.data.conversation import PRIVATE
 from burnish.errors import TemplateError
 from burnish.template import ChatTemplate, Turn
-from burnish.template.advice import working
 from burnish.template.chatml import give_chatml
 from burnish.tokens import Example, encode
+from burnish.tokens.advice import working_remedies
 from conftest import needs_shared, shared_tokenizer
 from templates import SUITE, TWINS, Message, frame, sources, spoken, tokenizer_with, unbalanced
 from test_masks import TEMPLATE_LIKE, UNUSUAL, conversation_of, spans, text_of
@@ -92,7 +92,7 @@ def outcome(name: str, kind: str) -> Outcome:
     except Exception:
         return Outcome(NOT_RENDERABLE)
     try:
-        return Outcome(PROVEN, proofs=(Proven(template, tuple(template.proven_turns(conversation))),))
+        return Outcome(PROVEN, proofs=(Proven(template, tuple(template.turns(conversation))),))
     except TemplateError as error:
         proofs = _remedied(name, kind)
         return Outcome(REMEDY if proofs else REFUSED, error.law, proofs)
@@ -106,9 +106,9 @@ def _remedied(name: str, kind: str) -> tuple[Proven, ...]:
     if sibling != name and sibling in sources() and outcome(sibling, kind).column == REMEDY:
         sets = [proof.remedies for proof in outcome(sibling, kind).proofs]
     else:
-        sets = list(working(template, conversation))
+        sets = list(working_remedies(template, conversation))
     remedied = [template.with_remedies(remedies) for remedies in sets]
-    return tuple(Proven(t, tuple(t.proven_turns(conversation))) for t in remedied)
+    return tuple(Proven(t, tuple(t.turns(conversation))) for t in remedied)
 
 
 @pytest.mark.parametrize("name", sources())
@@ -164,7 +164,7 @@ def _render(template: ChatTemplate, messages: list[Message], kind: str, **more: 
     )
 
 
-COMPLETING = {"append_stop", "follow_generation_prompt", "keep_reasoning"}
+COMPLETING = {"append_stop", "stop_at_next_turn", "follow_generation_prompt", "keep_reasoning"}
 """Remedies with which a completion is not what the template writes."""
 
 

@@ -18,8 +18,8 @@ from burnish.template import ChatTemplate
 from burnish.template.chatml import TEMPLATE, give_chatml
 from burnish.template.frame import frame_of
 from burnish.tokens import encode, encode_all
-from burnish.tokens.ids import together
-from burnish.tokens.words import WordEncoder, may_be_cut
+from burnish.tokens.ids import batch_encode
+from burnish.tokens.words import WordEncoder, encodes_by_words
 from conftest import byte_tokenizer, shared_tokenizer, small_tokenizer
 from templates import assistant, sources, system, tokenizer_with, user
 
@@ -71,13 +71,13 @@ def random_texts(random_: random.Random, units: list[str], count: int) -> list[s
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_ids_by_words_are_those_of_whole_texts(name: str) -> None:
     tokenizer = TOKENIZERS[name]()
-    assert may_be_cut(tokenizer)
+    assert encodes_by_words(tokenizer)
     units = [*UNITS, *list(tokenizer.get_added_vocab())[:6]]
     random_ = random.Random(0)
-    by_words = WordEncoder(partial(together, tokenizer))
+    by_words = WordEncoder(partial(batch_encode, tokenizer))
     for _ in range(8):
         texts = random_texts(random_, units, 400)
-        for text, found, wanted in zip(texts, by_words(texts), together(tokenizer, texts), strict=True):
+        for text, found, wanted in zip(texts, by_words(texts), batch_encode(tokenizer, texts), strict=True):
             assert found == wanted, repr(text)
     assert len(by_words.words) > 1000
 
@@ -85,7 +85,7 @@ def test_ids_by_words_are_those_of_whole_texts(name: str) -> None:
 @given(st.lists(st.text(st.one_of(st.sampled_from(CHARACTERS), st.characters(codec="utf-8"))), max_size=5))
 def test_ids_by_words_are_those_of_any_texts(texts: list[str]) -> None:
     for tokenizer in (small_tokenizer(), like_gpt4()):
-        assert WordEncoder(partial(together, tokenizer))(texts) == together(tokenizer, texts)
+        assert WordEncoder(partial(batch_encode, tokenizer))(texts) == batch_encode(tokenizer, texts)
 
 
 def test_words_are_encoded_once_and_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,22 +121,22 @@ def with_added(content: str, **flags: bool) -> PreTrainedTokenizerBase:
 
 
 def test_what_cannot_be_proven_gets_whole_texts() -> None:
-    assert may_be_cut(with_added("<|x|>"))
-    assert not may_be_cut(with_added("<|x y|>"))
+    assert encodes_by_words(with_added("<|x|>"))
+    assert not encodes_by_words(with_added("<|x y|>"))
     for flag in ("lstrip", "rstrip", "single_word"):
-        assert not may_be_cut(with_added("<|x|>", **{flag: True}))
-    assert not may_be_cut(cutting_by(CL100K.removesuffix(r"|\s+")))
-    assert not may_be_cut(cutting_by(CL100K + r"|.+"))
-    assert not may_be_cut(cutting_by(CL100K, invert=True))
-    assert not may_be_cut(cutting_by(r"\p{L}+ \p{L}+|\s+"))
+        assert not encodes_by_words(with_added("<|x|>", **{flag: True}))
+    assert not encodes_by_words(cutting_by(CL100K.removesuffix(r"|\s+")))
+    assert not encodes_by_words(cutting_by(CL100K + r"|.+"))
+    assert not encodes_by_words(cutting_by(CL100K, invert=True))
+    assert not encodes_by_words(cutting_by(r"\p{L}+ \p{L}+|\s+"))
     spaced = like_gpt4()
     spaced.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    assert not may_be_cut(spaced)
+    assert not encodes_by_words(spaced)
 
 
 @pytest.mark.parametrize("name", ["phi-3", "mistral_v1", "mistral_v3"])
 def test_sentencepiece_gets_whole_texts(name: str) -> None:
-    assert not may_be_cut(shared_tokenizer(name))
+    assert not encodes_by_words(shared_tokenizer(name))
 
 
 def conversations(count: int) -> list[Conversation]:
@@ -182,7 +182,7 @@ KINDS = [
 
 def frames(source: str) -> dict[tuple[bool, tuple[str, ...]], object]:
     template = ChatTemplate(tokenizer_with(source))
-    return {(p, roles): template._frame((p, *roles)) for roles in KINDS for p in (False, True)}
+    return {(p, roles): template.renderer._frame((p, *roles)) for roles in KINDS for p in (False, True)}
 
 
 @pytest.mark.parametrize("name", ["ChatML-lite", *sources()])
@@ -193,13 +193,13 @@ def test_a_filled_frame_is_what_the_template_renders(name: str) -> None:
     random_ = random.Random(name)
     for roles in KINDS:
         for prompted in (False, True):
-            frame = template._frame((prompted, *roles))
+            frame = template.renderer._frame((prompted, *roles))
             for _ in range(12 if frame else 0):
                 contents = ["".join(random_.choices(CONTENTS, k=random_.randint(1, 6))) for _ in roles]
                 filled = frame.filled(contents)
                 if filled is not None:
                     messages = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
-                    assert filled == template._rendered(messages, (), prompted)
+                    assert filled == template.renderer._rendered(messages, (), prompted)
 
 
 @pytest.mark.skipif("trl/llama3" not in sources(), reason="TRL's templates are not here")
@@ -269,7 +269,7 @@ def test_rows_are_rendered_by_the_template_where_no_frame_holds() -> None:
         for content in (f"a{number}", f" {number}\n", ""):
             text = template.render([{"role": "user", "content": content}], add_generation_prompt=True)
             assert text == f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
-    assert len(template._frames) == 1
+    assert len(template.renderer._frames) == 1
 
 
 def test_a_template_that_refuses_refuses_each_time() -> None:

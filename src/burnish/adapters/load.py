@@ -31,18 +31,26 @@ from burnish.model.load import (
     quiet_libraries,
 )
 from burnish.model.quantize import Kind, dequantize
+from burnish.template import ChatTemplate
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A model with its tokenizer. ``place``: the folder or Hub id that it came from; ``typed_tokens``: how
-    training read special tokens that a person typed; ``commit``: that of a Hub id, whose branch may move."""
+    training read special tokens that a person typed; ``stop_ids``: where its own generation config stops;
+    ``commit``: that of a Hub id, whose branch may move."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     place: str
     typed_tokens: Literal["text", "special"]
+    stop_ids: tuple[int, ...] = ()
     commit: str | None = None
+
+    def chat_template(self) -> ChatTemplate:
+        """The template of its tokenizer, as the model was trained with it. Raises ``TemplateError`` where it
+        has none."""
+        return ChatTemplate(self.tokenizer, typed_tokens=self.typed_tokens, base_stop_ids=self.stop_ids)
 
 
 def load_model(
@@ -76,7 +84,8 @@ def load_model(
     else:
         model = load_plain(place, revision, dtype, quantize, home)
     typed = card.get("typed_tokens", "text")
-    return LoadedModel(model, tokenizer, place, typed, commit_of(place, revision))
+    stop_ids = stop_ids_of(place, revision)
+    return LoadedModel(model, tokenizer, place, typed, stop_ids, commit_of(place, revision))
 
 
 @dataclass(frozen=True)
@@ -102,18 +111,25 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
         config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{base} has no config that loads: {first_line(error)}") from error
-    try:
-        generation = GenerationConfig.from_pretrained(place, revision=revision, local_files_only=local)
-    except (OSError, ValueError):
-        generation = GenerationConfig()
-    ends = generation.eos_token_id
     return LoadedTokenizer(
         tokenizer,
         place,
         getattr(config, "max_position_embeddings", None),
         card_of(Path(place)).get("typed_tokens", "text"),
-        tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
+        stop_ids_of(place, revision),
     )
+
+
+def stop_ids_of(place: str, revision: str | None) -> tuple[int, ...]:
+    """Where generation stops by a model's own ``generation_config.json``; nowhere, where it has none."""
+    try:
+        generation = GenerationConfig.from_pretrained(
+            place, revision=revision, local_files_only=Path(place).is_dir()
+        )
+    except (OSError, ValueError):
+        return ()
+    ends = generation.eos_token_id
+    return tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
 
 
 def locate(name: str) -> str:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from burnish.adapters.bottleneck import NAME, Bottleneck
-from burnish.adapters.load import LoadedModel, load_model, locate
+from burnish.adapters.load import LoadedModel, load_model, locate, stop_ids_of
 from burnish.adapters.lora import is_dora
 from burnish.adapters.merge import adapted_layers
 from burnish.adapters.origin import Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
@@ -90,7 +90,8 @@ def _on(base: PreTrainedModel, name: str, folder: Path) -> LoadedModel:
         )
     tokenizer = load_plain_tokenizer(str(folder), None)
     model = attach(sharing(base, len(tokenizer)), folder)
-    return LoadedModel(model, tokenizer, str(folder), card_of(folder).get("typed_tokens", "text"))
+    typed = card_of(folder).get("typed_tokens", "text")
+    return LoadedModel(model, tokenizer, str(folder), typed, stop_ids_of(str(folder), None))
 
 
 def _adapter_folder(place: str) -> Path:

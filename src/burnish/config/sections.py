@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 Remedy = Literal[
     "append_stop",
+    "stop_at_next_turn",
     "follow_generation_prompt",
     "keep_reasoning",
     "drop_reasoning",
@@ -16,6 +17,7 @@ Remedy = Literal[
     "merge_consecutive",
     "split_turns",
     "tools_as_text",
+    "rename_call_ids",
     "tool_role_tool",
     "arguments_as_text",
     "content_parts",

@@ -45,7 +45,8 @@ class Message:
     """One message. ``extra`` holds what else the row said of it (tool calls, reasoning, a name).
 
     ``weight``: how much its tokens count in the loss, 0 for none; None where the row does not say.
-    ``spans``: parts of the content that count otherwise.
+    ``spans``: parts of the content that count otherwise. ``parts``: the content as the row gives it, where
+    that is a list of texts; ``content`` is these end to end, as templates write them.
     """
 
     role: str
@@ -53,6 +54,7 @@ class Message:
     extra: Mapping[str, Any] = field(default_factory=dict)
     weight: float | None = None
     spans: tuple[Span, ...] = ()
+    parts: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def is_learnt(self) -> bool:
@@ -116,7 +118,10 @@ def _message(raw: Any, number: int, source: Source) -> Message:
     where = f"{source}: message {number}"
     if not isinstance(raw, Mapping) or "role" not in raw:
         raise DataError(f"{where} has no role", fix=f"Give each message a role, one of {', '.join(ROLES)}.")
+    parts: tuple[Mapping[str, Any], ...] = ()
     if isinstance(raw.get("content"), list):
+        if all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in raw["content"]):
+            parts = tuple(raw["content"])
         raw = _joined_parts(raw, where)
     role, content = raw["role"], raw.get("content")
     if role not in ROLES:
@@ -159,7 +164,7 @@ def _message(raw: Any, number: int, source: Source) -> Message:
             why="A chat model learns what the assistant says; the rest is given to it.",
             fix="Mark assistant messages only, or write the row as plain text, which is trained whole.",
         )
-    return Message(role, content, extra, weight, spans)
+    return Message(role, content, extra, weight, spans, parts)
 
 
 def _joined_parts(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -182,9 +187,9 @@ def _joined_parts(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
                 why="burnish trains on text only.",
                 fix='Write parts such as {"type": "text", "text": ...}, or a string as content.',
             )
-    joined = {**raw, "content": "\n".join(texts["text"])}
+    joined = {**raw, "content": "".join(texts["text"])}
     if texts["reasoning"]:
-        joined["reasoning_content"] = "\n".join(texts["reasoning"])
+        joined["reasoning_content"] = "".join(texts["reasoning"])
     return {**joined, "tool_calls": calls} if calls else joined
 
 

@@ -125,9 +125,8 @@ def basis(config: RunConfig, screen: Screen | None = None) -> Basis:
     if not config.data.train:
         rows = f"no data is given: rows of {limit:,} tokens (tokens.max_length), all of them learnt"
         return Basis(shape, (), nothing, (rows,))
-    template, new = build_template(
-        load_tokenizer(config.model.name, revision=config.model.revision).tokenizer, config.template
-    )
+    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    template, new = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     data = prepare(config, template, positions, screen)
     vocabulary = template.tokenizer.get_vocab()
     given = config.adapter.trainable_tokens

@@ -42,6 +42,7 @@ def cache_key(source: DataSource, encoder: RowEncoder, samples: int) -> str | No
         "template": template.source,
         "remedies": template.remedies,
         "options": template.options,
+        "stop_ids": template.stop_ids,
         "typed_tokens": template.typed_tokens,
         "today": date.today().isoformat() if "strftime_now" in str(template.source) else None,
         "too_long": encoder.too_long,

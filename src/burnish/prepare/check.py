@@ -21,7 +21,7 @@ from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens import Encoded, Example, Fitted, token_ids
-from burnish.tokens.ids import batch_ids, said_by
+from burnish.tokens.ids import batch_ids, decode
 
 LAWS = ("served", "faithful", "stops", "borders", "only")
 SHOWN = 3
@@ -91,7 +91,7 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
     if not paths:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
     loaded = load_tokenizer(config.model.name, revision=config.model.revision)
-    template, _ = build_template(loaded.tokenizer, config.template)
+    template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     conversations, unreadable = read_rows(paths)
     started = time.perf_counter()
     encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
@@ -161,13 +161,12 @@ def _differences(template: ChatTemplate, loaded: LoadedTokenizer) -> Iterator[st
             "this config in it."
         )
     (ids,) = batch_ids(tokenizer, [PROBE])
-    if (said := said_by(tokenizer, ids).strip()) != PROBE:
+    if (said := decode(tokenizer, ids).strip()) != PROBE:
         yield f"The tokenizer changes text: of {PROBE!r} it makes {said!r}."
     if "strftime_now" in source:
         yield "The template writes the date: what is served on another day differs from what was trained."
-    stops = dict.fromkeys(template.stop_ids)
-    if loaded.stop_ids and set(loaded.stop_ids) != set(stops):
-        theirs = " ".join(tokenizer.convert_ids_to_tokens(list(loaded.stop_ids)))
+    if loaded.stop_ids and set(loaded.stop_ids) != set(template.stop_ids):
+        theirs = " ".join(map(str, tokenizer.convert_ids_to_tokens(list(loaded.stop_ids))))
         yield f"The base stops at {theirs}; final/ stops at {' '.join(template.stop_tokens)}."
     bos = tokenizer.bos_token_id
     begins = bos is not None and list(tokenizer("a", verbose=False)["input_ids"])[:1] == [bos]

@@ -103,7 +103,10 @@ def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tu
     tokenizer, model = loaded.tokenizer, loaded.model
     if config.template.kind == "auto" and not tokenizer.chat_template:
         screen.say("The base carries no chat template; it gets ChatML-lite.")
-    template, new = build_template(tokenizer, config.template)
+    template, new = build_template(tokenizer, config.template, loaded.stop_ids)
+    if template.dropped_stops:
+        dropped = " ".join(template.dropped_stops)
+        screen.warn(f"The base stops at {dropped}, which is ordinary text: final/ will not stop there.")
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return template, tokenizer.convert_tokens_to_ids(new)

@@ -14,9 +14,9 @@ from burnish.data.read import read_rows, summarised
 from burnish.errors import ConfigError, TemplateError
 from burnish.prepare.rows import RowEncoder
 from burnish.template import ChatTemplate
-from burnish.template.advice import advised
 from burnish.template.build import build_template
 from burnish.tokens import Example
+from burnish.tokens.advice import advised
 from burnish.tokens.view import ViewedToken, view
 
 
@@ -72,7 +72,7 @@ def show(config: RunConfig, rows: Sequence[int] = (), count: int = 3) -> tuple[l
     if bad and (rows or not conversations):
         raise summarised(bad)
     loaded = load_tokenizer(config.model.name, revision=config.model.revision)
-    template, _ = build_template(loaded.tokenizer, config.template)
+    template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     encoder = RowEncoder.of(template, config.tokens, loaded.positions)
     chosen = conversations if rows else list(islice(conversations, count))
     return [_shown(conversation, encoder) for conversation in chosen], template

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from burnish.data import Conversation, Source
 from burnish.errors import TemplateError
 from burnish.template import ChatTemplate
-from burnish.template.advice import advised
+from burnish.tokens.advice import advised
 from burnish.tokens.weights import TrainOn, weighted
 
 _SAID = r"""('[^']*'|"[^"]*"|[^,']*)"""

@@ -172,7 +172,7 @@ def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.
     written = _type(given, dtype)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
-    template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens)
+    template = loaded.chat_template()
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
     save_final(staged, model, model.save_pretrained, template, _card(given, written))
@@ -223,7 +223,7 @@ def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | No
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
     live = load_model(str(given.folder), dtype=given.config.model.dtype)
-    template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens)
+    template = live.chat_template()
     positions = getattr(live.model.config, "max_position_embeddings", None)
     batches, conversations = _batches(given, template, positions)
     forward, _ = choose_forward(live.model, batches[0].to(live.model.device))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
 
 from burnish.config import TemplateConfig
@@ -10,14 +12,18 @@ from burnish.template.chatml import give_chatml
 
 
 def build_template(
-    tokenizer: PreTrainedTokenizerBase, config: TemplateConfig
+    tokenizer: PreTrainedTokenizerBase, config: TemplateConfig, base_stop_ids: Sequence[int] = ()
 ) -> tuple[ChatTemplate, list[str]]:
     """The template that a config asks for, and the special tokens that were new to the tokenizer, which is
-    changed only for ChatML-lite."""
-    new = []
+    changed only for ChatML-lite. ``base_stop_ids``: where the base stops by itself."""
+    new: list[str] = []
     if config.kind == "chatml" or not tokenizer.chat_template:
         new = give_chatml(tokenizer)
-    return (
-        ChatTemplate(tokenizer, remedies=config.remedies, typed_tokens=config.typed_tokens, **config.options),
-        new,
+    template = ChatTemplate(
+        tokenizer,
+        remedies=config.remedies,
+        typed_tokens=config.typed_tokens,
+        base_stop_ids=base_stop_ids,
+        **config.options,
     )
+    return template, new

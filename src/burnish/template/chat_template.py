@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from burnish.data import Conversation
 from burnish.errors import TemplateError
-from burnish.template import typed
-from burnish.template.frame import Frame, frame_of
-from burnish.template.proof import Proof
+from burnish.template import typed_tokens as typed
+from burnish.template.parts import Invention, invented
+from burnish.template.proof import Blueprint, Rules, blueprint, proven_turn
 from burnish.template.remedies import known, prepared, require_free, wrapped
-from burnish.template.shape import Shape, answer_header, shape_of
-from burnish.template.stops import find_stop_tokens, written_tokens
+from burnish.template.renderer import Messages, Renderer
+from burnish.template.stops import Endings, answer_header, find_endings, shared_length, written_tokens
 from burnish.template.turn import Turn
 
-Messages = Sequence[Mapping[str, Any]]
-
-OFTEN = 8
-"""Renderings of the same roles before a frame is looked for, which takes some milliseconds."""
+MOST_PLANS = 4096
+"""Blueprints kept: one for each shape of conversation and turn that was met."""
 
 
 class ChatTemplate:
@@ -31,8 +27,9 @@ class ChatTemplate:
 
     ``source``: its Jinja text with both worked in, which is what a run saves (a dict of texts where the
     tokenizer carries several). ``source_text`` stands in for the tokenizer's own. ``typed_tokens``:
-    whether a special token that a person typed is read as text or as the token. Raises ``TemplateError``
-    where there is no template, ``ConfigError`` for an unknown remedy.
+    whether a control token that a person typed is read as text or as the token. ``base_stop_ids``: where the
+    base's own generation config stops, which is kept. Raises ``TemplateError`` where there is no template,
+    ``ConfigError`` for an unknown remedy.
     """
 
     def __init__(
@@ -41,7 +38,8 @@ class ChatTemplate:
         *,
         remedies: Sequence[str] = (),
         typed_tokens: Literal["text", "special"] = "text",
-        source_text: str | None = None,
+        source_text: str | Mapping[str, str] | None = None,
+        base_stop_ids: Sequence[int] = (),
         **options: Any,
     ) -> None:
         own = source_text or tokenizer.chat_template
@@ -50,21 +48,21 @@ class ChatTemplate:
                 f"the tokenizer {tokenizer.name_or_path or ''} carries no chat template",
                 fix="Set template.kind: chatml to give it ChatML-lite.",
             )
-        self.tokenizer = tokenizer
+        self.tokenizer, self.base_stop_ids = tokenizer, tuple(base_stop_ids)
         self.remedies, self.typed_tokens, self.options = known(remedies), typed_tokens, options
         require_free(options, (*tokenizer.special_tokens_map, "unk_token", "bos_token", "eos_token"))
         self._own = own
-        self._shapes: dict[Any, Shape | None] = {}
-        self._frames: dict[Any, Frame] = {}
-        self._seen = Counter[Any]()
-        self.source: str | dict[str, str] = own
-        header = answer_header(self) if "add_generation_prompt" in self.remedies else ""
+        self._plans: dict[Any, Blueprint | TemplateError] = {}
+        header = answer_header(Renderer(tokenizer, own)) if "add_generation_prompt" in self.remedies else ""
         bos = str(tokenizer.bos_token or "")
 
-        def whole(text: str) -> str:
+        def with_remedies(text: str) -> str:
             return wrapped(text, self.remedies, options, header, bos)
 
-        self.source = {n: whole(t) for n, t in own.items()} if isinstance(own, dict) else whole(own)
+        self.source: str | dict[str, str] = (
+            with_remedies(own) if isinstance(own, str) else {n: with_remedies(t) for n, t in own.items()}
+        )
+        self.renderer = Renderer(tokenizer, self.source)
 
     def with_remedies(self, remedies: Sequence[str]) -> ChatTemplate:
         """The same template with other remedies."""
@@ -75,136 +73,197 @@ class ChatTemplate:
         return self._like(self.remedies, {**self.options, **options})
 
     def _like(self, remedies: Sequence[str], options: Mapping[str, Any]) -> ChatTemplate:
-        text = self._own if isinstance(self._own, str) else None
         return ChatTemplate(
-            self.tokenizer, remedies=remedies, typed_tokens=self.typed_tokens, source_text=text, **options
+            self.tokenizer,
+            remedies=remedies,
+            typed_tokens=self.typed_tokens,
+            source_text=self._own,
+            base_stop_ids=self.base_stop_ids,
+            **options,
         )
 
     def render(self, messages: Messages, tools: Messages = (), *, add_generation_prompt: bool) -> str:
-        """The text that inference feeds for ``messages``, through transformers' sandboxed Jinja, or from
-        a frame that is proven to give the same."""
-        key = (add_generation_prompt, *[message["role"] for message in messages])
-        contents = [] if tools else [m["content"] for m in messages if len(m) == 2 and "content" in m]
-        if len(contents) < len(messages):
-            return self._rendered(messages, tools, add_generation_prompt)
-        if frame := self._frames.get(key):
-            filled = frame.filled(contents)
-            if filled is not None:
-                return filled
-        text = self._rendered(messages, tools, add_generation_prompt)
-        self._seen[key] += 1
-        if self._seen[key] == OFTEN:
-            frame = self._frame(key)
-            if frame and frame.filled(contents) in (None, text):
-                self._frames[key] = frame
-        return text
-
-    def _frame(self, key: tuple[Any, ...]) -> Frame | None:
-        prompted, *roles = key
-        variables = {"tools": None, "documents": None, "add_generation_prompt": prompted}
-        return frame_of(self.text_for(), roles, **variables, **self.tokenizer.special_tokens_map)
-
-    def _rendered(self, messages: Messages, tools: Messages, add_generation_prompt: bool) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                list(messages),
-                tools=list(tools) or None,
-                chat_template=self.text_for(tools),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-            )
-        except (jinja2.TemplateError, TypeError, KeyError, ValueError, AttributeError) as error:
-            raise TemplateError(f"the chat template refuses the messages: {error}") from error
-        assert isinstance(text, str)
-        return text
+        """The text that inference feeds for ``messages``; see ``Renderer``."""
+        return self.renderer.render(messages, tools, add_generation_prompt=add_generation_prompt)
 
     def text_for(self, tools: Messages = ()) -> str:
         """The Jinja text that is rendered, of those that the tokenizer carries."""
-        if isinstance(self.source, str):
-            return self.source
-        name = "tool_use" if tools and "tool_use" in self.source else "default"
-        if name not in self.source:
-            raise TemplateError(f"none of the tokenizer's templates is the default: {', '.join(self.source)}")
-        return self.source[name]
+        return self.renderer.text_for(tools)
 
     def prompt(self, conversation: Conversation) -> str:
-        """What inference feeds for a conversation so far, special tokens that a person typed set apart
+        """What inference feeds for a conversation so far, control tokens that a person typed marked
         (for ``tokens.token_ids``)."""
         conversation = prepared(conversation, self.remedies)
-        messages, tools = self.apart(conversation)
+        messages, tools = self.marked(conversation)
         return self.render(messages, tools, add_generation_prompt=True)
 
     def prepared(self, conversation: Conversation) -> Conversation:
         """The conversation as the template gets it: with the remedies that change conversations."""
         return prepared(conversation, self.remedies) if self.remedies else conversation
 
-    def apart(self, conversation: Conversation) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
-        """Messages and tools, with special tokens that a person typed set apart from the template's."""
+    def marked(self, conversation: Conversation) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+        """Messages and tools, with the control tokens that a person typed marked. Raises
+        ``TemplateError`` where one stands in the name of an argument, which cannot be marked."""
         messages, tools = conversation.as_dicts(), list(conversation.tools)
         if self.typed_tokens == "special":
             return messages, tools
-        return typed.set_apart(messages, self._special), typed.set_apart(tools, self._special)
+        control = self.renderer.control_tokens(tools)
+        calls = [message["tool_calls"] for message in messages if message.get("tool_calls")]
+        if (calls or tools) and (name := typed.token_in_names([calls, tools], control)):
+            raise TemplateError(
+                f"{conversation.source}: the name {name!r} of an argument holds a token of the template",
+                why="In names such a token cannot be read as text: it would be served as the token.",
+                fix="Rename the argument, or set template.typed_tokens: special.",
+                law="served",
+            )
+        return [
+            typed.mark(message, control, keep_reasoning_tags=message["role"] == "assistant")
+            for message in messages
+        ], typed.mark(tools, control)
 
     def turns(self, conversation: Conversation) -> list[Turn]:
         """A turn for each assistant message but those that are not to be learnt, each proven.
 
         The prompt is ``render(messages[:i], add_generation_prompt=True)``; the completion is what
         ``render(messages[:i + 1])`` adds to it, up to and with the stop token. Raises
-        ``TemplateError`` naming the law that fails, the message, and the remedies that would work.
+        ``TemplateError`` naming the law that fails and the message. ``tokens.encode`` also names the
+        remedies that would work.
         """
-        try:
-            return self.proven_turns(conversation)
-        except TemplateError as error:
-            from burnish.template.advice import advised
-
-            raise advised(error, self, conversation) from error
-
-    def proven_turns(self, conversation: Conversation) -> list[Turn]:
-        """``turns`` without the search for remedies where a law fails."""
         conversation = self.prepared(conversation)
-        messages, tools = self.apart(conversation)
-        turns: list[Turn] = []
-        for index, message in enumerate(conversation.messages):
-            if message.is_learnt:
-                where = f"{conversation.source}: message {index + 1}"
-                turns.append(Proof(self, messages, tools, index, where).turn())
-        return turns
+        learnt = [n for n, message in enumerate(conversation.messages) if message.is_learnt]
+        if not learnt:
+            return []
+        messages, tools = self.marked(conversation)
+        self._require_same_as_parts(conversation, learnt[-1] + 1)
+        made = invented(messages, tools)
+        return [self._turn(conversation, messages, tools, made, index) for index in learnt]
 
-    def shape(self, messages: Messages, tools: Messages, index: int) -> Shape | None:
-        """What the template does with messages of these kinds, whatever they say; see ``Shape``."""
-        key = tuple(_kind(message) for message in messages[: index + 1]), bool(tools)
-        if key not in self._shapes:
-            self._shapes[key] = shape_of(self, messages, tools, index)
-        return self._shapes[key]
+    def _turn(
+        self,
+        conversation: Conversation,
+        messages: Messages,
+        tools: Messages,
+        made: Invention,
+        index: int,
+    ) -> Turn:
+        try:
+            if not index:
+                raise TemplateError(
+                    "law 'served' fails: nothing stands before the answer",
+                    why="At inference there is always something to answer.",
+                    fix='Mark the message with "train": false: it is then given and not learnt.',
+                    law="served",
+                )
+            plan = self._plan(made, index)
+            if isinstance(plan, Blueprint):
+                turn = proven_turn(self.rules, plan, made.forms, messages, tools, index)
+                if turn:
+                    return turn
+            # The template may look for tags in contents, or refuse what is invented.
+            made = invented(messages, tools, keep_tags=True)
+            closer = self._plan(made, index)
+            if isinstance(closer, Blueprint):
+                turn = proven_turn(self.rules, closer, made.forms, messages, tools, index)
+                if turn:
+                    return turn
+            raise (
+                plan
+                if isinstance(plan, TemplateError)
+                else TemplateError(
+                    "law 'faithful' fails: the template changes what the row says",
+                    why="It does not do so with other texts of this kind: it rewrites, cuts or leaves out "
+                    "a part of this one.",
+                    law="faithful",
+                )
+            )
+        except TemplateError as error:
+            where = f"{conversation.source}: message {index + 1}"
+            raise TemplateError(
+                f"{where}: {error.what}", why=error.why, fix=error.fix, law=error.law
+            ) from error
+
+    def _plan(self, made: Invention, index: int) -> Blueprint | TemplateError:
+        """The blueprint of such turns, or the law that they break."""
+        key = (repr(made.messages[: index + 1]), repr(made.tools))
+        if key not in self._plans:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            try:
+                self._plans[key] = blueprint(self.rules, made, index)
+            except TemplateError as error:
+                self._plans[key] = error
+        return self._plans[key]
+
+    def _require_same_as_parts(self, conversation: Conversation, count: int) -> None:
+        """Law *served* for contents that the row gives as lists of parts, which are trained as one text: a
+        template that takes such lists must write the same of them, since they may be served as lists."""
+        if not any(message.parts for message in conversation.messages[:count]):
+            return
+        texts = conversation.as_dicts()[:count]
+        lists = [
+            {**text, "content": list(message.parts)} if message.parts else text
+            for text, message in zip(texts, conversation.messages, strict=False)
+        ]
+        try:
+            one = self.render(texts, conversation.tools, add_generation_prompt=False)
+            other = self.render(lists, conversation.tools, add_generation_prompt=False)
+        except TemplateError:
+            return  # it takes no lists, or no such messages
+        takes_lists = "'type'" not in other and all(
+            str(part["text"]).strip() in other for m in conversation.messages for part in m.parts
+        )
+        if takes_lists and one != other:
+            place = shared_length(one, other)
+            raise TemplateError(
+                f"{conversation.source}: law 'served' fails: the template renders a content in parts "
+                "otherwise than as one text",
+                why=f"In parts it is served as ...{other[max(place - 12, 0) :][:40]!r}, as one text it is "
+                f"trained as ...{one[max(place - 12, 0) :][:40]!r}.",
+                fix="Write each content as one string, and serve it as one.",
+                law="served",
+            )
+
+    @cached_property
+    def rules(self) -> Rules:
+        return Rules(self.renderer, self.remedies, self.endings, self.stop_tokens)
+
+    @cached_property
+    def endings(self) -> Endings:
+        return find_endings(self.renderer)
 
     @cached_property
     def stop_tokens(self) -> tuple[str, ...]:
-        """Tokens at which generation stops: those that end an answer in this template, and the
-        tokenizer's end of sequence."""
-        return find_stop_tokens(self)
+        """Tokens at which generation stops: those that end an answer in this template, the tokenizer's end of
+        sequence, and where the base stops by itself, but for ``dropped_stops``."""
+        found = self.endings.stop_tokens(self.renderer, "stop_at_next_turn" in self.remedies)
+        base = [token for token in self._base_stops if token not in self.dropped_stops]
+        return tuple(dict.fromkeys([*found, *base]))
+
+    @cached_property
+    def dropped_stops(self) -> tuple[str, ...]:
+        """Stop tokens of the base that are ordinary text here, in which an answer must not end."""
+        return tuple(token for token in self._base_stops if token not in self.added)
 
     @property
+    def _base_stops(self) -> list[str]:
+        known = self.tokenizer.convert_ids_to_tokens(list(self.base_stop_ids))
+        return [token for token in known if token is not None]
+
+    @property
+    def stops_at_next_turn(self) -> bool:
+        """Whether the base's own stop tokens are those that begin the next turn, as GLM's are."""
+        return bool(self.endings.question) and str(self.endings.question).strip() in self._base_stops
+
+    @cached_property
     def stop_ids(self) -> list[int]:
         return [int(i) for i in self.tokenizer.convert_tokens_to_ids(list(self.stop_tokens))]
 
     @cached_property
     def markers(self) -> tuple[str, ...]:
         """Special tokens that the template writes around turns."""
-        return written_tokens(self, self._special)
+        return written_tokens(self.renderer, self.renderer.special)
 
-    @cached_property
+    @property
     def added(self) -> tuple[str, ...]:
-        """Tokens that are matched whole in any text, longest first, so that one that begins another is
-        not taken for it."""
-        return tuple(sorted(self.tokenizer.get_added_vocab(), key=len, reverse=True))
-
-    @cached_property
-    def _special(self) -> tuple[str, ...]:
-        added = self.tokenizer.added_tokens_decoder.values()
-        return tuple(sorted((t.content for t in added if t.special), key=len, reverse=True))
-
-
-def _kind(message: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a template may tell messages apart by, but for what they say."""
-    content = message["content"]
-    return (message["role"], bool(content), "</think>" in content, *message)
+        """Tokens that are matched whole in any text, the longest first."""
+        return self.renderer.added

@@ -7,6 +7,7 @@ completion and leave every prompt as the template renders it. Nothing here is ev
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,10 +19,12 @@ from typing import Any
 from burnish.data import Conversation, Message, Source, Span
 from burnish.data.conversation import TOOL_ROLES
 from burnish.errors import ConfigError, TemplateError
-from burnish.template.said import reasoning_and_text, without_reasoning
+from burnish.template.parts import ID_LENGTH, REASONING, reasoning_and_text, without_reasoning
 
 REMEDIES = {
     "append_stop": "A stop token is put behind each answer that the template leaves without one.",
+    "stop_at_next_turn": "The token that begins the next turn is put behind each answer that the template "
+    "leaves without a stop token, and generation stops there, as GLM's models do.",
     "follow_generation_prompt": "The answer is put behind the generation prompt as it is served, though the "
     "template renders finished turns otherwise; a think block that the prompt opens is closed first.",
     "keep_reasoning": "Reasoning that the template drops is put before the answer between think tags.",
@@ -32,6 +35,8 @@ REMEDIES = {
     "merge_consecutive": "Neighbouring messages of one role become one.",
     "split_turns": "An answer sees the system turns and what was said since the last user turn only.",
     "tools_as_text": "Tools, calls and results become text between tags, in turns that the template knows.",
+    "rename_call_ids": "Ids of tool calls, and of the results that answer them, become nine letters and "
+    "digits; where there are none, they are given.",
     "tool_role_tool": "Tool results are given to the template under the role tool.",
     "arguments_as_text": "Arguments of tool calls are given to the template as JSON text, not as objects.",
     "content_parts": "Contents are given to the template as lists of parts.",
@@ -98,19 +103,84 @@ def wrapped(source: str, remedies: Sequence[str], options: Mapping[str, Any], he
 
 
 def prepared(conversation: Conversation, remedies: Sequence[str]) -> Conversation:
-    """The conversation with the remedies that change conversations."""
+    """The conversation with the remedies that change conversations, what they must keep compared. Raises
+    ``TemplateError`` for messages that cannot be merged without loss."""
     messages = list(conversation.messages)
     if "drop_reasoning" in remedies:
         messages = [_without_reasoning(message) for message in messages]
     elif "keep_reasoning" in remedies:
         messages = [_with_field(message) for message in messages]
+    kept = messages if "drop_reasoning" in remedies else list(conversation.messages)
     if "merge_consecutive" in remedies:
         groups = [
             list(group)
             for _, group in groupby(messages, key=lambda m: (m.role, m.role in TOOL_ROLES and id(m)))
         ]
         messages = [_joined(group, conversation.source) for group in groups]
-    return replace(conversation, messages=tuple(messages))
+    if "rename_call_ids" in remedies:
+        messages = _with_short_ids(messages)
+    made = replace(conversation, messages=tuple(messages))
+    if _content_of(kept) != _content_of(messages):
+        raise TemplateError(
+            f"{conversation.source}: law 'faithful' fails: its messages cannot be merged without loss",
+            why="Reasoning or a call between two texts would move, or be left out.",
+            fix="Merge the messages in the data, or use a template that takes them one by one.",
+            law="faithful",
+        )
+    return made
+
+
+def _content_of(messages: Iterable[Message]) -> list[Any]:
+    """All that messages say, in its order: roles, reasoning, texts without the white space at their edges,
+    and calls. Neighbouring texts of one role are one."""
+    found: list[Any] = []
+
+    def say(role: str, kind: str, what: str) -> None:
+        if found and found[-1][:2] == (role, kind):
+            found[-1] = (role, kind, f"{found[-1][2]} {what}")
+        else:
+            found.append((role, kind, what))
+
+    for message in messages:
+        reasoning, text = reasoning_and_text(message.as_dict())
+        if reasoning:
+            say(message.role, "reasoning", " ".join(reasoning.split()))
+        if text:
+            say(message.role, "text", " ".join(text.split()))
+        for call in message.extra.get("tool_calls", ()):
+            found.append((message.role, "call", call["function"]))
+    return found
+
+
+def _with_short_ids(messages: Sequence[Message]) -> list[Message]:
+    """Nine letters and digits for each id of a call, as Mistral's templates ask for; the same one for the
+    result that answers it. A call without an id gets one, and a result without one that of the first call
+    that has no result yet."""
+    found: list[Message] = []
+    unanswered: list[str] = []
+    for place, message in enumerate(messages):
+        extra = dict(message.extra)
+        if extra.get("tool_calls"):
+            calls = [
+                {**call, "id": _short_id(call.get("id") or f"{place}.{number}")}
+                for number, call in enumerate(extra["tool_calls"])
+            ]
+            extra["tool_calls"] = calls
+            unanswered = [call["id"] for call in calls]
+        if message.role in TOOL_ROLES:
+            given = extra.get("tool_call_id")
+            answered = _short_id(given) if given else next(iter(unanswered), None)
+            if answered:
+                extra["tool_call_id"] = answered
+                unanswered = [other for other in unanswered if other != answered]
+        found.append(replace(message, extra=extra))
+    return found
+
+
+def _short_id(identity: Any) -> str:
+    text = str(identity)
+    fits = len(text) == ID_LENGTH and text.isascii() and text.isalnum()
+    return text if fits else hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
 def _without_reasoning(message: Message) -> Message:
@@ -124,8 +194,9 @@ def _without_reasoning(message: Message) -> Message:
             for s in message.spans
             if s.end > moved
         ]
-        return replace(message, content=content, extra=bare, spans=tuple(spans))
-    return replace(message, content=content, extra=bare)
+        return replace(message, content=content, extra=bare, spans=tuple(spans), parts=())
+    parts = message.parts if content == message.content else ()
+    return replace(message, content=content, extra=bare, parts=parts)
 
 
 def _with_field(message: Message) -> Message:
@@ -153,12 +224,22 @@ def _joined(messages: Sequence[Message], source: Source) -> Message:
     extra: dict[str, Any] = {}
     content, spans = "", list[Span]()
     for message in messages:
-        calls = [*extra.get("tool_calls", ()), *message.extra.get("tool_calls", ())]
-        extra.update(message.extra, **({"tool_calls": calls} if calls else {}))
+        for key, value in message.extra.items():
+            if key == "tool_calls" and key in extra:
+                value = [*extra[key], *value]
+            elif key in REASONING and key in extra:
+                value = f"{extra[key]}\n\n{value}"
+            elif extra.get(key, value) != value:
+                raise TemplateError(
+                    f"{source}: neighbouring {first.role} messages differ in {key} and cannot be merged",
+                    fix="Merge them in the data, or use a template that takes them one by one.",
+                )
+            extra[key] = value
         content += "\n\n" if content and message.content else ""
         spans += [replace(s, start=s.start + len(content), end=s.end + len(content)) for s in message.spans]
         content += message.content
-    return replace(first, content=content, extra=extra, weight=weights.pop(), spans=tuple(spans))
+    weight = weights.pop()
+    return replace(first, content=content, extra=extra, weight=weight, spans=tuple(spans), parts=())
 
 
 def _default(name: str, value: Any) -> str:

@@ -1,69 +1,121 @@
-"""Which tokens end an answer in a template: found by rendering, not looked up."""
+"""What ends an answer in a template: found by rendering, not looked up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from burnish.errors import TemplateError
+from burnish.template.renderer import Renderer
 
-if TYPE_CHECKING:
-    from burnish.template.chat_template import ChatTemplate
+ASKED, ANSWER, NEXT = "burnishasked", "burnishanswer", "burnishnext"
+CALLED = ("burnishcallone", "burnishcalltwo")
+KEYS = ("burnishkeyone", "burnishkeytwo")
 
-ASKED, ANSWER, CALL = "burnishasked", "burnishanswer", "burnishcall"
 _USER = {"role": "user", "content": ASKED}
+_ASKS = {"role": "user", "content": NEXT}
 _SAYS = {"role": "assistant", "content": ANSWER}
-_RESULT = {"role": "tool", "name": CALL, "tool_call_id": "burnish01", "content": "y"}
-
-
-def _calls(*names: str) -> dict[str, Any]:
-    calls = [
-        {"type": "function", "id": f"burnish0{number}", "function": {"name": name, "arguments": {"x": 1}}}
-        for number, name in enumerate(names, 1)
-    ]
-    return {"role": "assistant", "content": "", "tool_calls": calls}
-
-
+_RESULT = {"role": "tool", "name": CALLED[0], "tool_call_id": "burnish01", "content": NEXT}
 _TOOL = {
     "type": "function",
     "function": {
-        "name": CALL,
+        "name": CALLED[0],
         "description": "z",
         "parameters": {"type": "object", "properties": {"x": {"type": "integer", "description": "x"}}},
     },
 }
 
 
-def find_stop_tokens(template: ChatTemplate) -> tuple[str, ...]:
-    """The token that ends a plain answer, the one that ends a tool call, and the end of sequence.
+def _values(name: str) -> tuple[str, str]:
+    return f"{name}first", f"{name}last"
 
-    What follows an answer may go on behind its end: phi-3 closes the last turn with ``<|end|>`` and the
+
+def _calls(count: int) -> dict[str, Any]:
+    calls = [
+        {
+            "type": "function",
+            "id": f"burnish0{number}",
+            "function": {"name": name, "arguments": dict(zip(KEYS, _values(name), strict=True))},
+        }
+        for number, name in enumerate(CALLED[:count], 1)
+    ]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+@dataclass(frozen=True)
+class Endings:
+    """The token that closes a plain ``answer`` and the one that closes a tool ``call``. Where the template
+    closes none, what begins the next turn: of a question (``question``) and of a tool result (``result``), up
+    to its first token, as GLM's ``<|user|>`` and ``<|observation|>``. None for what there is not."""
+
+    answer: str | None
+    call: str | None
+    question: str | None
+    result: str | None
+
+    def stop_tokens(self, renderer: Renderer, at_next_turn: bool) -> tuple[str, ...]:
+        """Tokens at which generation stops, the tokenizer's end of sequence among them. ``at_next_turn``:
+        also at what begins the next turn."""
+        found = [self.answer, self.call]
+        if at_next_turn:
+            found += [text.strip() for text in (self.question, self.result) if text]
+        if renderer.tokenizer.eos_token:
+            found.append(str(renderer.tokenizer.eos_token))
+        return tuple(dict.fromkeys(token for token in found if token))
+
+
+def find_endings(renderer: Renderer) -> Endings:
+    """What follows an answer may go on behind its end: phi-3 closes the last turn with ``<|end|>`` and the
     conversation with ``<|endoftext|>``; Cohere ends an answer with two tokens. The end of the turn is the
     last token of what still stands there once another message follows; where nothing does (GPT-OSS ends a
     turn otherwise when it is past), the last token of what stands there now.
     """
-    answer = _ending(template, _SAYS, _USER, ANSWER)
-    # Two calls, where the template takes them: what stands behind each of them ends no turn.
-    call = _ending(template, _calls(CALL, f"{CALL}too"), _RESULT, f"{CALL}too") or _ending(
-        template, _calls(CALL), _RESULT, CALL
+    answer = _Ending(renderer, _SAYS, _ASKS, (ANSWER,))
+    two, one = (
+        _Ending(renderer, _calls(n), _RESULT, [value for name in CALLED[:n] for value in _values(name)])
+        for n in (2, 1)
     )
-    endings = [answer, call]
-    found = [token for token in endings if token]
-    if template.tokenizer.eos_token:
-        found.append(str(template.tokenizer.eos_token))
-    return tuple(dict.fromkeys(found))
+    call = two if two.renders else one  # some templates take one call a turn
+    return Endings(
+        answer.closing(),
+        call.closing(),
+        None if answer.closing() else answer.next_turn(),
+        None if call.closing() else call.next_turn(),
+    )
 
 
-def written_tokens(template: ChatTemplate, among: Iterable[str]) -> tuple[str, ...]:
+def written_tokens(renderer: Renderer, among: Iterable[str]) -> tuple[str, ...]:
     """Those of ``among`` that the template writes in an ordinary conversation."""
     text = ""
     for system in ([{"role": "system", "content": "z"}], []):
         try:
-            text = template.render([*system, _USER, _SAYS], add_generation_prompt=True)
+            text = renderer.render([*system, _USER, _SAYS], add_generation_prompt=True)
             break
         except TemplateError:  # some templates know no system turn
             continue
     return tuple(token for token in among if token in text)
+
+
+def answer_header(renderer: Renderer) -> str:
+    """What the template writes between a question and its answer without being asked for a generation
+    prompt; empty where that cannot be told."""
+    try:
+        asked = renderer.render([_USER], add_generation_prompt=True)
+        answered = renderer.render([_USER, _SAYS], add_generation_prompt=False)
+    except TemplateError:
+        return ""
+    before = answered.partition(ANSWER)[0]
+    return before[len(asked) :] if before.startswith(asked) else ""
+
+
+def generation_header(renderer: Renderer) -> str:
+    """What a generation prompt adds to a question; empty where that cannot be told."""
+    try:
+        asked, bare = (renderer.render([_USER], add_generation_prompt=given) for given in (True, False))
+    except TemplateError:
+        return ""
+    return asked[len(bare) :] if asked.startswith(bare) else ""
 
 
 def shared_length(one: str, other: str) -> int:
@@ -72,43 +124,69 @@ def shared_length(one: str, other: str) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def _ending(
-    template: ChatTemplate, answer: dict[str, Any], following: dict[str, Any], said: str
-) -> str | None:
-    tails, before = [], ""
-    calls = answer.get("tool_calls") or []
-    for messages in ([_USER, answer], [_USER, answer, following]):
+class _Ending:
+    """How one kind of answer ends. ``parts``: what it says. ``last``: what stands behind it where nothing
+    follows, ``past``: where ``following`` does; None where the template refuses that."""
+
+    def __init__(
+        self, renderer: Renderer, answer: dict[str, Any], following: dict[str, Any], parts: Sequence[str]
+    ) -> None:
+        self.renderer, self.before, self.inside = renderer, "", set[str]()
+        self.is_call = "tool_calls" in answer
+        self.last, self.past = self._behind([answer], parts), self._behind([answer, following], parts)
+
+    def _behind(self, messages: Sequence[dict[str, Any]], parts: Sequence[str]) -> str | None:
+        tools = [_TOOL] if self.is_call else []
         try:
-            text = template.render(messages, [_TOOL] if calls else [], add_generation_prompt=False)
+            text = self.renderer.render([_USER, *messages], tools, add_generation_prompt=False)
         except TemplateError:
-            continue
+            return None
         asked, _, rest = text.partition(ASKED)
-        before, found, tail = rest.partition(said)
-        if found:
-            tails.append(tail)
-    if not tails:
-        return None
-    stays = _tokens(tails[0][: shared_length(tails[0], tails[-1])], template.added)
-    if not stays:
-        stays = _tokens(tails[0], template.added)
-    if len(calls) > 1:
-        stays = [token for token in stays if token not in before.partition(CALL)[2]]
-    # What ends a question ends an answer too, where both end alike. Else the last token, leaving out those
-    # that open turns: they stay as well where the next header begins alike for all roles.
-    ends_question = _tokens(before, template.added)[:1]
-    if ends_question and ends_question[0] in stays:
-        return ends_question[0]
-    opens = set(_tokens(asked, template.added))
-    closing = [token for token in stays if token not in opens] or stays
-    return closing[-1] if closing else None
+        if not all(part in rest for part in parts):
+            return None
+        first = min(rest.find(part) for part in parts)
+        end = max(rest.find(part) + len(part) for part in parts)
+        self.asked, self.before = asked, rest[:first]
+        # A call is not over at what stands between its parts, or between two calls.
+        self.inside |= set(self.renderer.added_in(rest[first:end]))
+        return rest[end:]
 
+    @property
+    def renders(self) -> bool:
+        return self.last is not None or self.past is not None
 
-def _tokens(text: str, tokens: tuple[str, ...]) -> list[str]:
-    """The added tokens that stand in ``text``, in order, tags such as ``</tool_call>`` left out."""
-    found, place = [], 0
-    while place < len(text):
-        token = next((token for token in tokens if text.startswith(token, place)), None)
-        if token and token.strip() and (token == "</s>" or not token.startswith(("</", "[/"))):
-            found.append(token)
-        place += len(token) if token else 1
-    return found
+    def closing(self) -> str | None:
+        """The token that closes the answer."""
+        if self.last is None:
+            return None
+        past = self.last if self.past is None else self.past
+        stays = self._tokens(self.last[: shared_length(self.last, past)]) or self._tokens(self.last)
+        # What ends a question ends an answer too, where both end alike. Else the last token, leaving out
+        # those that open turns: they stay as well where the next header begins alike for all roles.
+        ends_question = self.renderer.added_in(self.before)[:1]
+        if ends_question and ends_question[0] in stays:
+            return ends_question[0]
+        opens = set(self.renderer.added_in(self.asked))
+        closing = [token for token in stays if token not in opens] or stays
+        return closing[-1] if closing else None
+
+    def next_turn(self) -> str | None:
+        """What the next turn adds to the answer up to its first token, where that token does not begin
+        answers too."""
+        if self.past is None:
+            return None
+        tokens = self._tokens(self.past.partition(NEXT)[0])
+        if not tokens or tokens[0] in self.renderer.added_in(self.before):
+            return None
+        text = self.past[: self.past.find(tokens[0]) + len(tokens[0])]
+        goes_on = self.last is not None and text.startswith(self.last)
+        return text[len(self.last or "") :] if goes_on else tokens[0]
+
+    def _tokens(self, text: str) -> list[str]:
+        """Added tokens that can end the answer."""
+        found = [token for token in self.renderer.added_in(text) if token not in self.inside]
+        if not self.is_call:
+            return found
+        # Where a template takes one call only, nothing shows that its tag may be followed by another.
+        eos = str(self.renderer.tokenizer.eos_token)
+        return [token for token in found if token == eos or not token.startswith(("</", "[/"))]

@@ -12,8 +12,8 @@ class Turn:
 
     ``content_at``: the place in the completion of the content's first character, below 0 where the
     template trims it; None where the content does not stand there as it was written. ``notes``: what the
-    template does that is no fault but should be known. ``apart``: prompt and completion once more, with
-    the special tokens that a person typed set apart from the template's own; None where nobody typed one.
+    template does that is no fault but should be known. ``marked``: prompt and completion once
+    more, with the control tokens that a person typed marked (``typed_tokens``); None where nobody typed one.
     """
 
     prompt: str
@@ -21,4 +21,4 @@ class Turn:
     index: int
     content_at: int | None = None
     notes: tuple[str, ...] = ()
-    apart: tuple[str, str] | None = None
+    marked: tuple[str, str] | None = None

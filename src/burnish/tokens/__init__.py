@@ -1,7 +1,8 @@
 """Turns to examples to flat batches."""
 
 from burnish.tokens.batch import Batch, Segment, flatten, micro_batches
-from burnish.tokens.encode import Encoded, encode, encode_all
+from burnish.tokens.encode import encode
+from burnish.tokens.encoding import Encoded, encode_all
 from burnish.tokens.example import Example
 from burnish.tokens.ids import token_ids
 from burnish.tokens.length import Fitted, fit

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import encode_marked_chat
 
 from burnish.errors import TemplateError
-from burnish.template import Turn, typed
+from burnish.template import Turn
+from burnish.template import typed_tokens as typed
 from burnish.tokens.words import WordEncoder
 
 HALF = "\N{REPLACEMENT CHARACTER}"
@@ -20,7 +21,7 @@ HALF = "\N{REPLACEMENT CHARACTER}"
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of rendered text. The template has written every special token, so none is added; special
-    tokens that stand apart (``template.typed``) are read as text."""
+    tokens that are marked (``template.typed_tokens``) are read as text."""
     return batch_ids(tokenizer, [text])[0]
 
 
@@ -33,18 +34,18 @@ def batch_ids(
 ) -> list[list[int]]:
     """The ids of many texts, encoded together on all cores, or ``by_words``."""
     with _ENCODING:
-        whole = [text for text in texts if not typed.is_apart(text)]
-        found = (by_words(whole) if by_words else together(tokenizer, whole)) if whole else []
+        whole = [text for text in texts if not typed.is_marked(text)]
+        found = (by_words(whole) if by_words else batch_encode(tokenizer, whole)) if whole else []
         if len(whole) == len(texts):
             return found
         rest = iter(found)
         return [
-            list(encode_marked_chat(tokenizer, text)) if typed.is_apart(text) else next(rest)
+            list(encode_marked_chat(tokenizer, text)) if typed.is_marked(text) else next(rest)
             for text in texts
         ]
 
 
-def together(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def batch_encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Without offsets: 4,450 instead of 3,590 Alpaca rows a second on one core."""
     if not tokenizer.is_fast:
         return list(tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"])
@@ -69,10 +70,10 @@ def completion_ids(
         return rest
     if rest[: len(prompt)] == prompt:
         return rest[len(prompt) :]
-    completion = turn.apart[1] if turn.apart else turn.completion
+    completion = turn.marked[1] if turn.marked else turn.completion
     newline, behind = batch_ids(tokenizer, ["\n", "\n" + completion])
     found = behind[len(newline) :]
-    if behind[: len(newline)] == newline and said_by(tokenizer, prompt + found).endswith(turn.completion):
+    if behind[: len(newline)] == newline and decode(tokenizer, prompt + found).endswith(turn.completion):
         return found
     raise TemplateError(
         f"{where}: law 'borders' fails: a token straddles the start of the answer",
@@ -81,14 +82,14 @@ def completion_ids(
     )
 
 
-def texts_of(tokenizer: PreTrainedTokenizerBase, many: Sequence[list[int]]) -> list[str]:
+def decode_all(tokenizer: PreTrainedTokenizerBase, many: Sequence[list[int]]) -> list[str]:
     """What ids say, many together."""
     if tokenizer.is_fast:
         return list(tokenizer.backend_tokenizer.decode_batch(many, skip_special_tokens=False))
-    return [said_by(tokenizer, ids) for ids in many]
+    return [decode(tokenizer, ids) for ids in many]
 
 
-def require_said(turn: Turn, said: str, where: str) -> None:
+def require_same_text(turn: Turn, said: str, where: str) -> None:
     """Law *faithful* for the tokenizer: the ids of a completion say what it says.
 
     A first space, which decoders trim and SentencePiece kinds add, does not count, and another Unicode
@@ -107,11 +108,33 @@ def require_said(turn: Turn, said: str, where: str) -> None:
         )
 
 
+def require_stop(ids: Sequence[int], stop_ids: Sequence[int], turn: Turn, where: str) -> None:
+    """Law *stops* on ids: a completion ends in an id at which generation stops, and holds no other.
+
+    A token that is written as text is not always read as that token: SentencePiece kinds read one that was
+    added to them and is not special as its letters.
+    """
+    if not ids or ids[-1] not in stop_ids:
+        raise TemplateError(
+            f"{where}: law 'stops' fails: the tokenizer reads its stop token as text",
+            why=f"Of the end of {turn.completion[-20:]!r} it makes ids of which the last is no stop: the "
+            "model would never learn to stop.",
+            fix="Make the token a special one of the tokenizer (add_special_tokens).",
+            law="stops",
+        )
+    if any(token in ids[:-1] for token in stop_ids):
+        raise TemplateError(
+            f"{where}: law 'stops' fails: a stop token stands within the answer",
+            why="At inference the answer would end there.",
+            law="stops",
+        )
+
+
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of plain text as pretraining reads it: with the token that begins texts, where the tokenizer
     puts one, and the one that ends them. Special tokens in the text are read as text."""
     special = tuple(t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
-    ids = token_ids(tokenizer, typed.set_apart(text, special))
+    ids = token_ids(tokenizer, typed.mark(text, special))
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     begins = bos is not None and list(tokenizer("a", verbose=False)["input_ids"])[:1] == [bos]
     return [*([bos] if begins else []), *ids, *([eos] if eos is not None else [])]
@@ -124,11 +147,11 @@ def prefixes_space(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether texts encoded one after the other say more than one text: a space before each."""
     if tokenizer not in _PREFIXES:
         first, second, both = batch_ids(tokenizer, ["a", "b", "ab"])
-        _PREFIXES[tokenizer] = said_by(tokenizer, first + second) != said_by(tokenizer, both)
+        _PREFIXES[tokenizer] = decode(tokenizer, first + second) != decode(tokenizer, both)
     return _PREFIXES[tokenizer]
 
 
-def said_by(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     assert isinstance(text, str)
     return text
@@ -138,12 +161,12 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
     """The text of each token, in context. A character split over tokens stands at its last."""
     # SentencePiece decoders trim the first space that they are given, so they are given a letter first.
     letter = token_ids(tokenizer, "a") if prefixes_space(tokenizer) else []
-    known = len(said_by(tokenizer, letter)) if letter else 0
+    known = len(decode(tokenizer, letter)) if letter else 0
     texts: list[str] = []
     start = 0
     for end in range(1, len(ids) + 1):
         group = list(ids[start:end])
-        text = said_by(tokenizer, letter + group)[known:]
+        text = decode(tokenizer, letter + group)[known:]
         if text.endswith(HALF) and end < len(ids) and token_ids(tokenizer, text)[-len(group) :] != group:
             texts.append("")  # only a part of a character so far
             continue

@@ -9,7 +9,7 @@ from typing import Literal
 from burnish.data import Conversation
 from burnish.data.conversation import SYSTEM_ROLES
 from burnish.template import ChatTemplate
-from burnish.tokens.encode import Encoded, encode_weighted
+from burnish.tokens.encoding import Encoded, encode_weighted
 from burnish.tokens.example import Example
 
 TooLong = Literal["truncate_left", "split", "truncate_right", "drop", "error"]

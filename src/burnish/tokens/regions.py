@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from burnish.errors import TemplateError
-from burnish.template import ChatTemplate, typed
-from burnish.template.said import pieces, reasoning_and_text
-from burnish.template.shape import invented_name
+from burnish.template import ChatTemplate
+from burnish.template import typed_tokens as typed
+from burnish.template.parts import content_pieces, invented_name, reasoning_and_text
 from burnish.template.stops import shared_length
 from burnish.tokens.example import Example
 
@@ -42,7 +42,7 @@ def regions(example: Example, template: ChatTemplate, text: str) -> list[Region]
     if conversation is None or not example.turns:
         return []
     last = example.turns[-1]
-    messages, tools = template.apart(conversation)
+    messages, tools = template.marked(conversation)
     return _Finder(template, messages[: last + 1], tools, text, example.turns).regions()
 
 
@@ -141,7 +141,7 @@ class _Finder:
 
     def _alone(self, place: int, start: int) -> str | None:
         """What is written behind a message with which the conversation ends; None where it is refused."""
-        if not _is_named(self.invented[place], place) and not pieces(self.messages[place]):
+        if not _is_named(self.invented[place], place) and not content_pieces(self.messages[place]):
             rendered = self._render(self.messages[: place + 1], False)
             return rendered[start:] if rendered and self.text[:start] == rendered[:start] else None
         rendered = self._render(self.invented[: place + 1], False)
@@ -191,16 +191,16 @@ class _Finder:
             text = self.template.render(messages, tools, add_generation_prompt=add_generation_prompt)
         except TemplateError:
             return None
-        return typed.plain(text)
+        return typed.without_marks(text)
 
 
 def _extent(message: Mapping[str, Any], text: str, start: int, *, reasoning: bool) -> tuple[int, int]:
     """From the first piece of the message to the last, in their order; nothing where there is none."""
     begin, at = -1, start
-    for piece in pieces(message):
-        if piece.name == "reasoning" and not reasoning:
+    for piece in content_pieces(message):
+        if piece.kind == "reasoning" and not reasoning:
             continue  # templates leave out that of past turns
-        plain = replace(piece, forms=tuple(map(typed.plain, piece.forms)))
+        plain = replace(piece, forms=tuple(map(typed.without_marks, piece.forms)))
         if place := plain.find(text, at):
             begin, at = place[0] if begin < 0 else begin, place[1]
     return (begin, at) if begin >= 0 else (start, start)

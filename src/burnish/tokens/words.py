@@ -103,7 +103,7 @@ def _lines(text: str) -> list[str]:
     return [*[line + "\n" for line in lines], last]
 
 
-def may_be_cut(tokenizer: PreTrainedTokenizerBase) -> bool:
+def encodes_by_words(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a text's ids are those of its pieces, cut as above."""
     if not tokenizer.is_fast:
         return False

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import pairwise
 
 from burnish.data import Conversation
 from burnish.data.conversation import SYSTEM_ROLES, TOOL_ROLES
 from burnish.errors import TemplateError
-from burnish.template.chat_template import ChatTemplate
-from burnish.template.chatml import END, START, TEMPLATE
+from burnish.template import ChatTemplate
+from burnish.template.chatml import give_chatml
+from burnish.template.parts import reasoning_and_text
 from burnish.template.remedies import REMEDIES
-from burnish.template.said import reasoning_and_text
+from burnish.tokens.encoding import encode_weighted
 
 THINKING = ("enable_thinking", "thinking")
 MOST = 5
@@ -27,10 +29,10 @@ def advised(
     not at fault."""
     if _holds(template, conversation):
         return error
-    sets = working(template, conversation)
+    sets = working_remedies(template, conversation)
     words = [f"template.options: {option}" for option in _options(template, conversation)]
     words += [f"template.remedies: [{', '.join((*template.remedies, *names))}]" for names in sets]
-    if with_chatml(template, conversation):
+    if chatml_works(template, conversation):
         words.append("template.kind: chatml")
     fix = error.fix or "No remedy helps: take the row out, or use another template."
     if words:
@@ -38,13 +40,15 @@ def advised(
     return TemplateError(error.what, why=error.why, fix=fix, law=error.law, remedies=sets)
 
 
-def working(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[str, ...], ...]:
+def working_remedies(template: ChatTemplate, conversation: Conversation) -> tuple[tuple[str, ...], ...]:
     """The smallest sets of further remedies with which the conversation is proven, at most three of them.
 
     A set grows only by remedies that change what is wrong: a proof stops at the first fault, so each
     remedy that helps leads on to the next fault.
     """
     candidates = [name for name in _relevant(conversation) if name not in template.remedies]
+    if template.stops_at_next_turn:
+        candidates.sort(key=lambda name: name != "stop_at_next_turn")
     grown: dict[tuple[str, ...], str | None] = {(): _fault(template, conversation)}
     for _ in range(MOST):
         tried: dict[tuple[str, ...], str | None] = {}
@@ -70,12 +74,14 @@ def _options(template: ChatTemplate, conversation: Conversation) -> Iterator[str
                     yield f"{{{name}: {str(value).lower()}}}"
 
 
-def with_chatml(template: ChatTemplate, conversation: Conversation) -> bool:
-    """Whether ChatML-lite would do. Its tokens are not put on the tokenizer for the trial."""
-    chatml = ChatTemplate(template.tokenizer, source_text=TEMPLATE, typed_tokens=template.typed_tokens)
-    chatml.__dict__["stop_tokens"] = (END, str(template.tokenizer.eos_token))
-    chatml.__dict__["added"] = (START, END)
-    return _holds(chatml, conversation)
+def chatml_works(template: ChatTemplate, conversation: Conversation) -> bool:
+    """Whether ChatML-lite would do. It is tried on a copy of the tokenizer, whose tokens it changes."""
+    tokenizer = copy.deepcopy(template.tokenizer)
+    give_chatml(tokenizer)
+    return _holds(
+        ChatTemplate(tokenizer, typed_tokens=template.typed_tokens, base_stop_ids=template.base_stop_ids),
+        conversation,
+    )
 
 
 def _holds(template: ChatTemplate, conversation: Conversation) -> bool:
@@ -83,9 +89,9 @@ def _holds(template: ChatTemplate, conversation: Conversation) -> bool:
 
 
 def _fault(template: ChatTemplate, conversation: Conversation) -> str | None:
-    """What is wrong first, if anything."""
+    """What is wrong first, if anything: by its token ids and spans."""
     try:
-        template.proven_turns(conversation)
+        encode_weighted(conversation, template)
     except TemplateError as error:
         return error.what
     return None
@@ -104,6 +110,7 @@ def _relevant(conversation: Conversation) -> Iterator[str]:
         "merge_system_into_user": not (roles & set(SYSTEM_ROLES) or conversation.tools),
         "merge_consecutive": not neighbours,
         "split_turns": sum(message["role"] == "user" for message in messages) < 2,
+        "rename_call_ids": not (calls or roles & set(TOOL_ROLES)),
         "tools_as_text": not (calls or conversation.tools or roles & set(TOOL_ROLES)),
         "tool_role_tool": not roles & set(TOOL_ROLES[1:]),
         "arguments_as_text": not calls,
