@@ -161,7 +161,7 @@ def _config(*places: Path) -> RunConfig:
 
 
 def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
-    """Merge, and write a model folder. Gives the type of its weights."""
+    """Merge, and write a model folder. Returns the type of its weights."""
     screen.say(f"Loading the base of {given.folder}.")
     loaded = load_model(
         str(given.folder),
@@ -216,7 +216,7 @@ class States:
 
     def logits(self, number: int, part: Tensor) -> Tensor:
         """Of a batch, at some of its positions."""
-        return self.head.reading(self.hidden[number][part]).logits()
+        return self.head.with_hidden(self.hidden[number][part]).logits()
 
 
 def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
@@ -254,7 +254,7 @@ def _states(
         features = forward(model, batch.to(model.device))
         hidden.append(features.hidden)
         screen.progress(task, len(hidden), len(batches))
-    return States(features.reading(torch.empty(0)), tuple(hidden))
+    return States(features.with_hidden(torch.empty(0)), tuple(hidden))
 
 
 def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:

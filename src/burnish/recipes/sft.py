@@ -44,7 +44,7 @@ def sft(
     command: str = "",
     verb: str = "train",
 ) -> RunFolder:
-    """Fine-tune as ``config`` says, into the run folder ``config.out``; gives that folder.
+    """Fine-tune as ``config`` says, into the run folder ``config.out``; returns that folder.
 
     ``measure``: further figures of base and tuned. ``score``: which sample answers are right. ``resume`` goes
     on with the run that stands there; ``verb`` is that of the command that does. Started by torchrun, the
