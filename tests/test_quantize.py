@@ -20,7 +20,7 @@ from burnish.errors import ConfigError, ModelError
 from burnish.loss import cross_entropy
 from burnish.model import quantize
 from burnish.model.forward import choose_forward, flat
-from burnish.model.quantize import dequantize, is_quantized, quantized_layers, whole_weight
+from burnish.model.quantize import dequantize, dequantized_weight, is_quantized, quantized_layers
 from burnish.recipes.sft import sft
 from burnish.run.folder import RunFolder
 from burnish.train.optimizer import MasterAdamW
@@ -49,7 +49,7 @@ def quantized(kind: Any, dtype: Any = "float32") -> Any:
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
     return {
-        name: whole_weight(module, torch.float32)
+        name: dequantized_weight(module, torch.float32)
         for name, module in model.named_modules()
         if is_quantized(module)
     }
@@ -71,7 +71,7 @@ def test_each_nf4_weight_is_the_nearest_level_of_its_block(pebble: nn.Module) ->
     read = levels[codes].reshape(-1, 64)
     # A value half way between two levels may go to either.
     assert ((read - relative).abs() <= (nearest - relative).abs() + 1e-6).all()
-    whole = whole_weight(layer, torch.float32).reshape(-1, 64)
+    whole = dequantized_weight(layer, torch.float32).reshape(-1, 64)
     scales = whole.abs().amax(1)
     torch.testing.assert_close(whole, read * scales[:, None], atol=1e-6, rtol=1e-6)
     # Double quantization: a scale is off by less than 2 % of the largest of its 256.
@@ -88,7 +88,7 @@ def test_scales_are_quantized_a_second_time_by_hand() -> None:
     assert state.state2.absmax.numel() == -(-count // 64 // 256)
     again = state.state2.code[state.absmax.long()].reshape(-1, 256) * state.state2.absmax[:, None]
     scales = again.flatten() + state.offset
-    whole = whole_weight(layer, torch.float32).reshape(-1, 64)
+    whole = dequantized_weight(layer, torch.float32).reshape(-1, 64)
     torch.testing.assert_close(whole.abs().amax(1), scales, atol=1e-6, rtol=1e-5)
     held = layer.weight.numel() + state.absmax.numel() + 4 * state.state2.absmax.numel()
     assert held / count == pytest.approx(4.127 / 8, rel=1e-3)
@@ -98,7 +98,7 @@ def test_each_int8_weight_is_a_127th_of_the_largest_of_its_row(pebble: nn.Module
     layer = next(quantized_layers(quantized("int8")))
     original = pebble.get_submodule("model.layers.0.self_attn.q_proj").weight.detach()
     step = original.abs().amax(1, keepdim=True) / 127
-    whole = whole_weight(layer, torch.float32)
+    whole = dequantized_weight(layer, torch.float32)
     assert layer.weight.dtype == torch.int8
     torch.testing.assert_close(whole, layer.weight.data * step)
     assert ((whole - original).abs() <= 0.51 * step).all()  # to the nearest, but for rounding on the way

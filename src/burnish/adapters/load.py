@@ -31,6 +31,7 @@ from burnish.model.load import (
     quiet_libraries,
 )
 from burnish.model.quantize import Kind, dequantize
+from burnish.template import ChatTemplate
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class LoadedModel:
     typed_tokens: Literal["text", "special"]
     stop_ids: tuple[int, ...] = ()
     commit: str | None = None
+
+    def chat_template(self) -> ChatTemplate:
+        """The template of its tokenizer, as the model was trained with it. Raises ``TemplateError`` where it
+        has none."""
+        return ChatTemplate(self.tokenizer, typed_tokens=self.typed_tokens, base_stop_ids=self.stop_ids)
 
 
 def load_model(

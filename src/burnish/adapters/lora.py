@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
-from burnish.model.quantize import is_quantized, multiplies_whole, whole_weight
+from burnish.model.quantize import dequantized_weight, is_quantized, multiplies_dequantized
 
 LORA, DORA = "lora", "dora"
 
@@ -57,12 +57,12 @@ def _is_plain(module: Any) -> bool:
         and names[0] in module.lora_A
         and not (module.merged or module.disable_adapters)
         and (not module.lora_variant or is_dora(module, names[0]))
-        and (type(base) is nn.Linear or multiplies_whole(base))
+        and (type(base) is nn.Linear or multiplies_dequantized(base))
         and not base.weight.requires_grad
         and getattr(base, "bias", None) is None
         and isinstance(module.lora_dropout[names[0]], nn.Identity)
         and not any(layer[names[0]].bias is not None for layer in (module.lora_A, module.lora_B))
-        and (multiplies_whole(base) or module.lora_A[names[0]].weight.dtype == base.weight.dtype)
+        and (multiplies_dequantized(base) or module.lora_A[names[0]].weight.dtype == base.weight.dtype)
     )
 
 
@@ -153,7 +153,7 @@ def row_lengths(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tenso
 
 
 def _whole(base: nn.Module, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    return whole_weight(base, dtype) if is_quantized(base) else weight
+    return dequantized_weight(base, dtype) if is_quantized(base) else weight
 
 
 def _sum(rows: Tensor, whole: Tensor, down: Tensor, up: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ NO_WEIGHT = {
 
 
 def require_mergeable(folder: Path) -> None:
-    """``ModelError`` for an adapter that cannot become part of weights."""
+    """Raises ``ModelError`` for an adapter that cannot become part of weights."""
     kind = kind_of(folder)
     if kind in NO_WEIGHT:
         raise ModelError(

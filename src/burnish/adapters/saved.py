@@ -118,7 +118,7 @@ def save_bottlenecks(model: PreTrainedModel, folder: Path, config: AdapterConfig
 
 
 def attach(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put the adapter in ``folder`` on its base, ready to answer; gives what runs (see ``Adapted``).
+    """Put the adapter in ``folder`` on its base, ready to answer; returns what runs (see ``Adapted``).
 
     Raises ``ModelError`` where its tensors are not those that this base needs, or where it changes nothing.
     """

@@ -62,7 +62,7 @@ def attention_names(model: PreTrainedModel) -> list[str]:
 
 def ia3_names(model: PreTrainedModel) -> tuple[list[str], list[str]]:
     """What IA3 scales (Liu et al. 2022, arXiv:2205.05638): the keys and values that come out of attention's
-    layers, and what goes into the MLP's last layer. Gives both lists of names."""
+    layers, and what goes into the MLP's last layer. Returns both lists of names."""
     attention = attention_names(model)
     scaled_behind = [name for name in attention if KEYS_AND_VALUES.search(_last(name))]
     width = model.get_input_embeddings().weight.shape[1]

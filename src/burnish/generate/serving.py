@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from burnish.adapters.load import LoadedModel, load_model, locate
+from burnish.adapters.load import load_model, locate
 from burnish.adapters.origin import is_adapter
 from burnish.adapters.stack import Adapters, open_adapters, sharing, stacked
 from burnish.errors import ConfigError, ModelError
@@ -30,7 +30,7 @@ def open_model(name: str, *, base: bool = False) -> tuple[PreTrainedModel, ChatT
         give_chatml(loaded.tokenizer)
         if len(loaded.tokenizer) > loaded.model.get_input_embeddings().weight.shape[0]:
             loaded.model.resize_token_embeddings(len(loaded.tokenizer), mean_resizing=False)
-    return loaded.model, _template(loaded)
+    return loaded.model, loaded.chat_template()
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,11 @@ def open_several(given: Sequence[str], model: str | None = None) -> Several:
             )
         places[name] = place
     adapters = open_adapters(places, model)
-    templates = {name: _template(adapter) for name, adapter in adapters.alone.items()}
+    templates = {name: adapter.chat_template() for name, adapter in adapters.alone.items()}
     own = adapters.base.tokenizer.chat_template
-    return Several(adapters, templates, _template(adapters.base) if own else next(iter(templates.values())))
+    return Several(
+        adapters, templates, adapters.base.chat_template() if own else next(iter(templates.values()))
+    )
 
 
 def parse_weights(words: Sequence[str], known: Sequence[str]) -> dict[str, float]:
@@ -108,10 +110,6 @@ def _named(text: str) -> tuple[str, str]:
         return name, place
     folder = Path(text).resolve()
     return (folder.parent if folder.name == "final" else folder).name, text
-
-
-def _template(loaded: LoadedModel) -> ChatTemplate:
-    return ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens, base_stop_ids=loaded.stop_ids)
 
 
 def _same(one: ChatTemplate, other: ChatTemplate) -> bool:

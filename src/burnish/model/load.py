@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from burnish.errors import ModelError
-from burnish.model.quantize import Kind, quantization, settle
+from burnish.model.quantize import Kind, quantization, use_dequantized_products
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
@@ -60,7 +60,7 @@ def load_plain(
             fix="It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
     if few_bits:
-        settle(model)
+        use_dequantized_products(model)
         return model
     return model.to(device)
 

@@ -13,7 +13,7 @@ from burnish.config import RunConfig
 from burnish.errors import ModelError
 from burnish.evaluate.evaluation import BUDGET
 from burnish.loss.linear_cross_entropy import LOGITS
-from burnish.model.compiled import pays
+from burnish.model.compiled import worth_compiling
 from burnish.model.forward import flat, shares_prefixes
 from burnish.model.layers import layers_of
 from burnish.model.quantize import weight_bytes
@@ -144,7 +144,7 @@ def _evaluating(model: PreTrainedModel, work: Workload) -> float:
 
 def _compiles(config: RunConfig, model: nn.Module, work: Workload) -> bool:
     wanted = config.train.compile
-    return pays(model, work.tokens) if wanted == "auto" else wanted
+    return worth_compiling(model, work.tokens) if wanted == "auto" else wanted
 
 
 def gathered_bytes(model: PreTrainedModel) -> float:

@@ -83,7 +83,7 @@ def _fill(
     samples: int,
     screen: Screen,
 ) -> Notes:
-    """Fill the tables, and give what else is known of the rows.
+    """Fill the tables, and return what else is known of the rows.
 
     The files are read once before, for which rows are bad and which are held out: that must be known before
     any is encoded, and to keep the rows meanwhile would take ten times the memory of their tokens.

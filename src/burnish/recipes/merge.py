@@ -161,7 +161,7 @@ def _config(*places: Path) -> RunConfig:
 
 
 def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
-    """Merge, and write a model folder. Gives the type of its weights."""
+    """Merge, and write a model folder. Returns the type of its weights."""
     screen.say(f"Loading the base of {given.folder}.")
     loaded = load_model(
         str(given.folder),
@@ -172,7 +172,7 @@ def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.
     written = _type(given, dtype)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
-    template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens, base_stop_ids=loaded.stop_ids)
+    template = loaded.chat_template()
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
     save_final(staged, model, model.save_pretrained, template, _card(given, written))
@@ -216,14 +216,14 @@ class States:
 
     def logits(self, number: int, part: Tensor) -> Tensor:
         """Of a batch, at some of its positions."""
-        return self.head.reading(self.hidden[number][part]).logits()
+        return self.head.with_hidden(self.hidden[number][part]).logits()
 
 
 def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
     live = load_model(str(given.folder), dtype=given.config.model.dtype)
-    template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens, base_stop_ids=live.stop_ids)
+    template = live.chat_template()
     positions = getattr(live.model.config, "max_position_embeddings", None)
     batches, conversations = _batches(given, template, positions)
     forward, _ = choose_forward(live.model, batches[0].to(live.model.device))
@@ -254,7 +254,7 @@ def _states(
         features = forward(model, batch.to(model.device))
         hidden.append(features.hidden)
         screen.progress(task, len(hidden), len(batches))
-    return States(features.reading(torch.empty(0)), tuple(hidden))
+    return States(features.with_hidden(torch.empty(0)), tuple(hidden))
 
 
 def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:

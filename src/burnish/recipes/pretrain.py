@@ -34,7 +34,7 @@ TOKENIZER_PAGES = 6000
 
 
 def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[str, float]:
-    """Train from the seed, saving model and tokenizer into ``config.out``; gives what was measured.
+    """Train from the seed, saving model and tokenizer into ``config.out``; returns what was measured.
 
     A run that was stopped goes on from its last checkpoint when called again.
     """

@@ -26,7 +26,6 @@ from burnish.run.provenance import finish, provenance_of
 from burnish.run.saving import final_checkpoint, record_step, save_state, step_in_words
 from burnish.run.screen import Screen
 from burnish.run.state import RunState, keeps_best
-from burnish.template import ChatTemplate
 from burnish.tokens import Order
 from burnish.train import checkpoint
 from burnish.train.checkpoint import Checkpoint
@@ -45,7 +44,7 @@ def sft(
     command: str = "",
     verb: str = "train",
 ) -> RunFolder:
-    """Fine-tune as ``config`` says, into the run folder ``config.out``; gives that folder.
+    """Fine-tune as ``config`` says, into the run folder ``config.out``; returns that folder.
 
     ``measure``: further figures of base and tuned. ``score``: which sample answers are right. ``resume`` goes
     on with the run that stands there; ``verb`` is that of the command that does. Started by torchrun, the
@@ -160,11 +159,8 @@ def _conclude(config: RunConfig, run: OpenRun, trained: Trained) -> None:
     write_final(folder.final, config, trained.saved, trained.provenance)
     run.screen.say(f"{folder.final} holds the weights of step {step}.")
     loaded = load_model(str(folder.path), dtype=config.model.dtype)
-    template = ChatTemplate(
-        loaded.tokenizer, typed_tokens=config.template.typed_tokens, base_stop_ids=loaded.stop_ids
-    )
     evaluation = replace(trained.evaluation, run=replace(run, ranks=Ranks()))  # the others have parted
-    tuned = evaluation.all_figures(MeasuredModel(loaded.model, template, trained.forward), step)
+    tuned = evaluation.all_figures(MeasuredModel(loaded.model, loaded.chat_template(), trained.forward), step)
     write_json(folder.evaluation, {"base": trained.base, "tuned": tuned})
     folder.report.unlink(missing_ok=True)  # one of the unfinished run
     finish(folder, run.started, trained.peak_bytes)

@@ -23,7 +23,7 @@ NAMED = 8
 
 def record_step(run: OpenRun, step: Step, state: RunState, source: Callable[[int], Source]) -> RunState:
     """Write down a step, and say what was unusual in it; ``source``: where a row of the token table comes
-    from. Gives the state of the run after it."""
+    from. Returns the state of the run after it."""
     row = {"kind": "train", **asdict(step)}
     del row["rows"]
     if not step.skipped:

@@ -37,9 +37,9 @@ TAIL = 2**16
 
 
 def run_sweep(sweep: Sweep, screen: Screen, go_on: str) -> list[Result]:
-    """Run what has not finished yet, one after the other, and give all results. A run that fails is told and
-    stands in the table; the others go on. ``go_on``: the command that was typed. Raises ``Interrupted`` where
-    the person stops it, once the run that was going on has saved its state."""
+    """Run what has not finished yet, one after the other, and return all results. A run that fails is told
+    and stands in the table; the others go on. ``go_on``: the command that was typed. Raises ``Interrupted``
+    where the person stops it, once the run that was going on has saved its state."""
     with RunFolder(sweep.folder).locked():
         results = _opened(sweep)
         total = len(results)
@@ -130,7 +130,7 @@ def _in_work(run: RunFolder) -> bool:
 def _child(
     arguments: Sequence[str], log: Path, stop_asked: Callable[[], int], watch: Callable[[], None]
 ) -> tuple[int, int]:
-    """Run burnish in a process of its own; gives its exit code and its peak memory in bytes.
+    """Run burnish in a process of its own; returns its exit code and its peak memory in bytes.
 
     It is out of reach of the terminal's Ctrl-C, which would otherwise come twice: from there and from us.
     """

@@ -85,7 +85,7 @@ def save(
 
 
 def find(folder: Path) -> Found:
-    """The newest checkpoint whose hashes hold. ``RunError`` where there are some and none is whole."""
+    """The newest checkpoint whose hashes hold. Raises ``RunError`` where there are some and none is whole."""
     damaged: list[Path] = []
     for path in reversed(_by_step(folder)):
         if checkpoint := whole(path):

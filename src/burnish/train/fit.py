@@ -134,8 +134,8 @@ def _gradients(
     forward: Forward,
     ranks: Ranks,
 ) -> tuple[float, int]:
-    """Leave the gradients of one optimizer step with the optimizer. Gives the loss, nats a trained token, and
-    the budget with which it went."""
+    """Leave the gradients of one optimizer step with the optimizer. Returns the loss, nats a trained token,
+    and the budget with which it went."""
     model.train()
     count = sum(table.weight(row) for row in rows)
     apart = rotary_reach(model)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from burnish.config import TrainConfig
 from burnish.errors import ConfigError
-from burnish.model.shard import forget_whole, joined_parts, local, part_of
+from burnish.model.shard import free_gathered, gathered, local, split_like
 from burnish.train.ranks import Ranks
 
 
@@ -92,7 +92,7 @@ class MasterAdamW:
         return [name for name, master in self.masters.items() if master.grad is None]
 
     def clip(self, max_norm: float) -> float:
-        """Scale the gradients to a global norm of at most ``max_norm``; gives the norm before."""
+        """Scale the gradients to a global norm of at most ``max_norm``; returns the norm before."""
         masters = list(self.masters.values())
         norm = nn.utils.get_total_norm([m.grad for m in masters if m.grad is not None])
         if self.ranks.count > 1:
@@ -120,7 +120,7 @@ class MasterAdamW:
         table = {}
         for name, master in self.masters.items():
             for key, part in {"master": master, **self._moments(master)}.items():
-                whole = joined_parts(part, self.weights[name]) if part.shape == master.shape else part
+                whole = gathered(part, self.weights[name]) if part.shape == master.shape else part
                 if keep:
                     table[f"{key}/{name}"] = whole if self.ranks.count == 1 else whole.cpu()
         return table
@@ -130,11 +130,11 @@ class MasterAdamW:
         """Take back what ``state`` gave, and round the masters into the model."""
         for name, master in self.masters.items():
             weight = self.weights[name]
-            master.copy_(part_of(table[f"master/{name}"], weight))
+            master.copy_(split_like(table[f"master/{name}"], weight))
             if self.few_bits:
                 self._load_few_bits(master, name, table)
                 continue
-            moments = {key: part_of(table[f"{key}/{name}"], weight) for key in ("exp_avg", "exp_avg_sq")}
+            moments = {key: split_like(table[f"{key}/{name}"], weight) for key in ("exp_avg", "exp_avg_sq")}
             self.adam.state[master] = {
                 "step": table[f"step/{name}"].clone(),
                 **{key: moment.to(master.device, copy=True) for key, moment in moments.items()},
@@ -165,7 +165,7 @@ class MasterAdamW:
     def _round_into_model(self) -> None:
         for name, weight in self.weights.items():
             local(weight).copy_(self.masters[name])
-        forget_whole(self.model)
+        free_gathered(self.model)
 
 
 def _paged_adamw_8bit(groups: list[dict[str, Any]], betas: tuple[float, float]) -> Any:
