@@ -64,10 +64,18 @@ def said_in(message: Message) -> list[Said]:
         found += [Said("content", text) for text in split_at_spans(message)]
     for call in message.get("tool_calls", ()):
         found.append(Said("name", call["function"]["name"]))
-        for key, value in arguments_of(call).items():
-            found += [Said("key", key), Said("value", value)]
+        found += leaves(arguments_of(call))
     stripped = [Said(s.kind, s.text.strip() if isinstance(s.text, str) else s.text) for s in found]
     return [said for said in stripped if said.text != ""]
+
+
+def leaves(value: Any) -> list[Said]:
+    """Keys and values of arguments, however deep. Booleans and nothing have no words of their own."""
+    if isinstance(value, dict):
+        return [said for key, inner in value.items() for said in (Said("key", key), *leaves(inner))]
+    if isinstance(value, list):
+        return [said for inner in value for said in leaves(inner)]
+    return [] if isinstance(value, bool) or value is None else [Said("value", value)]
 
 
 def split_at_spans(message: Message) -> list[str]:
@@ -124,17 +132,26 @@ class Invention:
     def _tool(self, tool: Message) -> Message:
         function = tool["function"]
         function["name"] = self.names["name", function["name"]]
-        function["description"] = self.word(Said("description", function["description"]))
-        schema = function["parameters"]
-        schema["properties"] = {
-            self.names["key", key]: {
-                **value,
-                "description": self.word(Said("description", value["description"])),
-            }
-            for key, value in schema["properties"].items()
-        }
-        schema["required"] = [self.names["key", key] for key in schema["required"]]
+        schema = function.setdefault("parameters", {"type": "object", "properties": {}})
+        for described in (function, *schema["properties"].values()):
+            if "description" in described:
+                described["description"] = self.word(Said("description", described["description"]))
+        names = {key: self.names["key", key] for key in schema["properties"]}
+        schema["properties"] = {names[key]: value for key, value in schema["properties"].items()}
+        if "required" in schema:
+            schema["required"] = [names[key] for key in schema["required"]]
         return tool
+
+    def _leaf(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {self.names["key", key]: self._leaf(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._leaf(inner) for inner in value]
+        for said in leaves(value):
+            if str(value) not in self.values:
+                self.values[str(value)] = self.word(said)
+            return self.values[str(value)]
+        return value
 
     def _message(self, message: Message) -> Message:
         content = message["content"]
@@ -156,11 +173,7 @@ class Invention:
         if "name" in message:
             message["name"] = self.names["name", message["name"]]
         for call in message.get("tool_calls", ()):
-            invented: dict[str, Any] = {}
-            for key, value in arguments_of(call).items():
-                if str(value) not in self.values:
-                    self.values[str(value)] = self.word(Said("value", value))
-                invented[self.names["key", key]] = self.values[str(value)]
+            invented = self._leaf(arguments_of(call))
             as_text = isinstance(call["function"]["arguments"], str)
             call["function"]["name"] = self.names["name", call["function"]["name"]]
             call["function"]["arguments"] = json.dumps(invented) if as_text else invented
@@ -174,8 +187,12 @@ def names_in(row: Row) -> set[tuple[str, str]]:
     names = {("name", function["name"]) for function in functions}
     names |= {("name", call["function"]["name"]) for call in calls}
     names |= {("name", message["name"]) for message in row[0] if "name" in message}
-    names |= {("key", key) for function in functions for key in function["parameters"]["properties"]}
-    return names | {("key", key) for call in calls for key in arguments_of(call)}
+    names |= {("key", key) for function in functions for key in properties_of(function)}
+    return names | {("key", s.text) for call in calls for s in leaves(arguments_of(call)) if s.kind == "key"}
+
+
+def properties_of(function: Message) -> dict[str, Message]:
+    return dict(function.get("parameters", {}).get("properties", {}))
 
 
 def with_calls_reversed(row: Row) -> Row:
@@ -595,7 +612,9 @@ def header_of(template: ChatTemplate, how: tuple[str, ...]) -> str | None:
     for row in PROBES:
         if refusal(template, row) is None:
             turns, _ = trained(proof, row)
-            leads.append(OPENERS.sub("", answer_of(proof, turns[0]).partition("vux")[0], count=1))
+            leads += [
+                OPENERS.sub("", answer_of(proof, turn).partition("vux")[0], count=1) for turn in turns[:1]
+            ]
     letters = takewhile(lambda some: len({*some}) == 1, zip(*leads, strict=False))
     shared = "".join(some[0] for some in letters).strip()
     question = PROBES[0][0][:1]
@@ -616,8 +635,8 @@ def past_kept(proof: Proof, invention: Invention, turn: Trained, prompt: str) ->
     for tool in invention.tools or ():
         function = tool["function"]
         counted["name", function["name"]] += 1
-        counted["description", function["description"]] += 1
-        counted.update(("key", key) for key in function["parameters"]["properties"])
+        counted.update(("description", function[key]) for key in ("description",) if key in function)
+        counted.update(("key", key) for key in properties_of(function))
     tools = {word for kind, word in counted if kind == "description"}
     tools |= {word for kind, word in counted if (kind, word) not in {(s.kind, str(s.text)) for _, s in said}}
     for (kind, word), times in counted.items():
@@ -683,8 +702,8 @@ def spellings(value: Any) -> list[str]:
 
 
 def spanned(proof: Proof, row: Row, turns: Sequence[Trained]) -> Iterator[str]:
-    """What has the weight of a span is what the row marks, and stands where the content does. What the template
-    writes behind the content counts as the content's last character does."""
+    """What has the weight of a span is what the row marks, and stands where the content does. What the
+    template writes behind the content counts as the content's last character does."""
     for turn in turns:
         message = row[0][turn.says[0]]
         for span in message.get("spans", ()) if len(turn.says) == 1 else ():

@@ -249,6 +249,11 @@ OWN = {
     "reasoning of the last": _calls().replace(
         "{% if m.reasoning_content %}", "{% if m.reasoning_content and loop.last %}"
     ),
+    "empty block": jinja(
+        _TURNS.replace(
+            "+ m.content", r"+ ('<think>\n\n</think>\n\n' if m.role == 'assistant' else '') + m.content"
+        )
+    ),
     # Contents given as parts
     "parts, joined": jinja(_TURNS.replace("m.content", "PARTS")).replace(
         "PARTS", "(m.content if m.content is string else m.content | map(attribute='text') | join)"

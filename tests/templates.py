@@ -358,6 +358,22 @@ SUITE: dict[str, Row] = {
         TOOLS,
     ),
     "arguments as text": _weather(assistant("", calls=[call("Paris", as_text=True)]), result("21 degrees")),
+    "nested arguments": _weather(
+        assistant(
+            "",
+            calls=[
+                call_of(
+                    "get_weather",
+                    {
+                        "city": {"named": "Paris", "also": ["Lutetia", "Lutèce"]},
+                        "days": 3,
+                        "in": 'the "old" & <new>',
+                    },
+                )
+            ],
+        ),
+        result('{"degrees": 21, "sky": "blue"}'),
+    ),
     "short names": (
         [
             user("c"),
