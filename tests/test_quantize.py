@@ -184,7 +184,7 @@ def test_a_run_on_nf4_learns_resumes_and_answers_on_the_same_base(rows: Path, tm
     assert json.loads(run.provenance.read_text("utf-8"))["base"]["quantize"] == "nf4"
     live = load_model(str(run.path)).model
     assert list(quantized_layers(live))
-    plain = load_model(str(run.path), whole=True).model
+    plain = load_model(str(run.path), dequantized=True).model
     assert not list(quantized_layers(plain))
     batch = batch_of(vocabulary=4096)
     agree = (logits(live, batch).argmax(-1) == logits(plain, batch).argmax(-1)).float().mean()

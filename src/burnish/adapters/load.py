@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from burnish.adapters.origin import Origin, card_of, is_adapter, origin_of, weights_sha256
+from burnish.adapters.folder import BaseIdentity, base_of, is_adapter, metadata_of, weights_sha256
 from burnish.adapters.saved import attach
 from burnish.errors import ModelError
 from burnish.files import FINAL, RUN_CONFIG
@@ -36,13 +36,13 @@ from burnish.template import ChatTemplate
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its tokenizer. ``place``: the folder or Hub id that it came from; ``typed_tokens``: how
+    """A model with its tokenizer. ``location``: the folder or Hub id that it came from; ``typed_tokens``: how
     training read special tokens that a person typed; ``stop_ids``: where its own generation config stops;
     ``commit``: that of a Hub id, whose branch may move."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    place: str
+    location: str
     typed_tokens: Literal["text", "special"]
     stop_ids: tuple[int, ...] = ()
     commit: str | None = None
@@ -59,33 +59,33 @@ def load_model(
     revision: str | None = None,
     dtype: Dtype = "auto",
     quantize: Kind = "none",
-    base: bool = False,
-    whole: bool = False,
+    base_only: bool = False,
+    dequantized: bool = False,
     device: str | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
 
-    An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base``: the
-    base alone, with the adapter's tokenizer and template; ``whole``: what was quantized stands in fp32 as the
-    weights that it means. ``quantize``: of a plain model. ``device``: where to; unset: to the GPU where there
-    is one. Raises ``ModelError`` for what is missing, unsafe (pickles), no model, or an adapter that does not
-    fit.
+    An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base_only``:
+    the base without it, with the adapter's tokenizer and template; ``dequantized``: the base's weights in
+    fp32, at the values that the quantized ones stand for. ``quantize``: of a plain model. ``device``: where
+    to; unset: to the GPU where there is one. Raises ``ModelError`` for what is missing, unsafe (pickles), no
+    model, or an adapter that does not fit.
     """
     quiet_libraries()
-    place = locate(name)
-    folder, card = Path(place), card_of(Path(place))
-    tokenizer = load_plain_tokenizer(place, revision)
+    location = locate(name)
+    folder, metadata = Path(location), metadata_of(Path(location))
+    tokenizer = load_plain_tokenizer(location, revision)
     home = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if is_adapter(place):
-        model = _load_adapted(folder, tokenizer, dtype, home, base=base, whole=whole)
-    elif base and card:
-        origin = origin_of(folder)
-        model = load_model(origin.name, revision=origin.revision, dtype=dtype, device=home).model
+    if is_adapter(location):
+        model = _load_adapted(folder, tokenizer, dtype, home, base_only=base_only, dequantized=dequantized)
+    elif base_only and metadata:
+        start = base_of(folder)
+        model = load_model(start.name, revision=start.revision, dtype=dtype, device=home).model
     else:
-        model = load_plain(place, revision, dtype, quantize, home)
-    typed = card.get("typed_tokens", "text")
-    stop_ids = stop_ids_of(place, revision)
-    return LoadedModel(model, tokenizer, place, typed, stop_ids, commit_of(place, revision))
+        model = load_plain(location, revision, dtype, quantize, home)
+    typed = metadata.get("typed_tokens", "text")
+    stop_ids = stop_ids_of(location, revision)
+    return LoadedModel(model, tokenizer, location, typed, stop_ids, commit_of(location, revision))
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class LoadedTokenizer:
     its config says; ``stop_ids``: the ids at which its own generation config stops."""
 
     tokenizer: PreTrainedTokenizerBase
-    place: str
+    location: str
     positions: int | None
     typed_tokens: Literal["text", "special"]
     stop_ids: tuple[int, ...]
@@ -103,9 +103,9 @@ class LoadedTokenizer:
 def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer:
     """What can be known of a model before its weights are read. Raises ``ModelError`` as ``load_model``."""
     quiet_libraries()
-    place = locate(name)
-    tokenizer = load_plain_tokenizer(place, revision)
-    base = locate(origin_of(Path(place)).name) if is_adapter(place) else place
+    location = locate(name)
+    tokenizer = load_plain_tokenizer(location, revision)
+    base = locate(base_of(Path(location)).name) if is_adapter(location) else location
     local = Path(base).is_dir()
     try:
         config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
@@ -113,18 +113,18 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
         raise ModelError(f"{base} has no config that loads: {first_line(error)}") from error
     return LoadedTokenizer(
         tokenizer,
-        place,
+        location,
         getattr(config, "max_position_embeddings", None),
-        card_of(Path(place)).get("typed_tokens", "text"),
-        stop_ids_of(place, revision),
+        metadata_of(Path(location)).get("typed_tokens", "text"),
+        stop_ids_of(location, revision),
     )
 
 
-def stop_ids_of(place: str, revision: str | None) -> tuple[int, ...]:
+def stop_ids_of(location: str, revision: str | None) -> tuple[int, ...]:
     """Where generation stops by a model's own ``generation_config.json``; nowhere, where it has none."""
     try:
         generation = GenerationConfig.from_pretrained(
-            place, revision=revision, local_files_only=Path(place).is_dir()
+            location, revision=revision, local_files_only=Path(location).is_dir()
         )
     except (OSError, ValueError):
         return ()
@@ -133,7 +133,7 @@ def stop_ids_of(place: str, revision: str | None) -> tuple[int, ...]:
 
 
 def locate(name: str) -> str:
-    """The folder that a name means, checked to be safe and whole, which of a run is its ``final/``; or the
+    """The folder that a name means, checked to be safe and complete: of a run its ``final/``; or the
     Hub id, as it is. Raises ``ModelError`` for what is neither."""
     run = Path(name)
     if name != PEBBLE and (run / FINAL).is_dir():
@@ -149,12 +149,14 @@ def locate(name: str) -> str:
 def shape_of(name: str, revision: str | None = None) -> PretrainedConfig:
     """The config of a model: of a name as ``load_model`` takes it, or of a folder with config.json alone."""
     folder = Path(name)
-    alone = (folder / "config.json").is_file() and not (folder / RUN_CONFIG).exists()
-    place = str(folder) if alone else locate(name)
-    if is_adapter(place):
+    is_plain = (folder / "config.json").is_file() and not (folder / RUN_CONFIG).exists()
+    location = str(folder) if is_plain else locate(name)
+    if is_adapter(location):
         raise ModelError(f"{name} is an adapter, not a whole model", fix="Name its base.")
     try:
-        return AutoConfig.from_pretrained(place, revision=revision, local_files_only=Path(place).is_dir())
+        return AutoConfig.from_pretrained(
+            location, revision=revision, local_files_only=Path(location).is_dir()
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{name} has no config that loads: {first_line(error)}",
@@ -168,29 +170,29 @@ def _load_adapted(
     dtype: Dtype,
     device: str,
     *,
-    base: bool,
-    whole: bool,
+    base_only: bool,
+    dequantized: bool,
 ) -> PreTrainedModel:
-    """The adapter's base with the adapter in it, or (``base``) without it."""
-    origin = origin_of(folder)
+    """The adapter's base with the adapter in it, or (``base_only``) without it."""
+    base = base_of(folder)
     with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(origin.name))
+        found = beside.submit(weights_sha256, locate(base.name))
         model = load_model(
-            origin.name, revision=origin.revision, dtype=dtype, quantize=origin.quantize, device=device
+            base.name, revision=base.revision, dtype=dtype, quantize=base.quantize, device=device
         ).model
-        _require_same_base(folder, origin, found.result())
+        _require_same_base(folder, base, found.result())
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    if whole:
+    if dequantized:
         model = dequantize(model)
-    return model if base else attach(model, folder)
+    return model if base_only else attach(model, folder)
 
 
-def _require_same_base(folder: Path, origin: Origin, found: str | None) -> None:
+def _require_same_base(folder: Path, base: BaseIdentity, found: str | None) -> None:
     """A Hub id without local files has no hash; its revision stands for it."""
-    if origin.sha256 and found and origin.sha256 != found:
+    if base.sha256 and found and base.sha256 != found:
         raise ModelError(
-            f"{folder} was trained on other weights than those that {origin.name} holds now",
-            why=f"The hashes are {origin.sha256[:12]} and {found[:12]}; what it learnt holds for the first.",
+            f"{folder} was trained on other weights than those that {base.name} holds now",
+            why=f"The hashes are {base.sha256[:12]} and {found[:12]}; what it learnt holds for the first.",
             fix="Put the base back as it was, or train the adapter anew on this one.",
         )

@@ -40,7 +40,7 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """The linear layers within the model's layers, by their full names."""
+    """The full names of the linear layers within the model's layers."""
     names = {id(module): name for name, module in model.named_modules()}
     return [
         names[id(module)] for layer in layers_of(model) for module in layer.modules() if is_linear(module)
@@ -48,7 +48,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
 
 
 def attention_names(model: PreTrainedModel) -> list[str]:
-    """Those within attention."""
+    """The full names of those within attention."""
     names = {id(module): name for name, module in model.named_modules()}
     return [
         names[id(module)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from burnish.adapters.adapter import WHOLE_WEIGHT, ParameterCount, count_parameters
+from burnish.adapters.adapter import STARTS_IN_WEIGHT, ParameterCount, count_parameters
 from burnish.adapters.lora import fused, fused_lora
 from burnish.config import RunConfig
 from burnish.errors import ModelError
@@ -82,7 +82,7 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Workload, way: Wa
     theirs = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     whole = config.adapter.kind == "none"
     weights = weight_bytes(model) / ranks
-    copies = 2 if config.adapter.init in WHOLE_WEIGHT else 1  # as it began, for when it is saved
+    copies = 2 if config.adapter.init in STARTS_IN_WEIGHT else 1  # as it began, for when it is saved
     parts = {
         "base weights": weights if whole else weights - theirs / ranks,
         "adapter weights": 0.0 if whole else copies * theirs / ranks,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from burnish.adapters.adapter import WHOLE_WEIGHT, add_adapter
+from burnish.adapters.adapter import STARTS_IN_WEIGHT, add_adapter
 from burnish.adapters.load import load_tokenizer, shape_of
 from burnish.config import RunConfig
 from burnish.config.load import validated
@@ -171,7 +171,7 @@ def plan(
     state = memory.count.trainable * (4 + (2 if eight_bit else 8))
     whole = config.adapter.kind == "none"
     final = sum(p.nbytes for p in model.parameters() if whole or p.requires_grad)
-    if config.adapter.init in WHOLE_WEIGHT:
+    if config.adapter.init in STARTS_IN_WEIGHT:
         final *= 2  # of twice the rank
     # While the newest is written, the oldest is still there.
     disk = {"checkpoints": float((kept + 1) * state), "final/": float(final)}

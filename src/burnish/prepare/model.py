@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from burnish.adapters.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
+from burnish.adapters.folder import BaseIdentity, is_adapter, weights_sha256
 from burnish.adapters.load import LoadedModel, load_model, locate
-from burnish.adapters.origin import Origin, is_adapter, weights_sha256
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
 from burnish.model.shard import shard
@@ -29,7 +29,7 @@ class PreparedModel:
     model: PreTrainedModel
     save: Callable[[Path], None]
     template: ChatTemplate
-    base: Origin
+    base: BaseIdentity
     count: ParameterCount
 
     @property
@@ -72,10 +72,12 @@ def require_whole_model(name: str) -> None:
         )
 
 
-def _base(named: ModelConfig, loaded: LoadedModel) -> Origin:
+def _base(named: ModelConfig, loaded: LoadedModel) -> BaseIdentity:
     """Of a Hub id the commit is kept, so that an adapter is later put on the base that it was trained on."""
-    name = loaded.place if Path(named.name).is_dir() else named.name
-    return Origin(name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.place))
+    name = loaded.location if Path(named.name).is_dir() else named.name
+    return BaseIdentity(
+        name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.location)
+    )
 
 
 def split_model(model: PreTrainedModel, config: RunConfig, ranks: int) -> None:

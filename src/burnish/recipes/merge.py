@@ -15,9 +15,17 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from burnish.adapters.folder import (
+    METADATA,
+    BaseIdentity,
+    base_of,
+    is_adapter,
+    kind_of,
+    metadata_of,
+    weights_sha256,
+)
 from burnish.adapters.load import load_model, locate
 from burnish.adapters.merge import divergence, merge_adapter, require_mergeable
-from burnish.adapters.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.config import RunConfig, load_config
 from burnish.data.read import BadRow, each_row
 from burnish.errors import ConfigError, DataError, ModelError, RunError
@@ -71,7 +79,7 @@ class ToMerge:
     prove it on."""
 
     folder: Path
-    base: Origin
+    base: BaseIdentity
     config: RunConfig
     rows: tuple[str, ...]
 
@@ -116,7 +124,7 @@ def merge(
             )
         with _writing(out):
             shown = asdict(proof) | {"passed": proof.passed, "forced": not proof.passed}
-            write_json(staged / CARD, read_json(staged / CARD) | {"proof": shown})
+            write_json(staged / METADATA, read_json(staged / METADATA) | {"proof": shown})
             staged.rename(out)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -125,14 +133,14 @@ def merge(
 
 def _to_merge(name: str, data: Path | None) -> ToMerge:
     """What is to be merged; refuses what cannot be, before anything is loaded."""
-    place = locate(name)
-    if not is_adapter(place):
+    location = locate(name)
+    if not is_adapter(location):
         raise ModelError(
             f"{name} has no adapter: it is whole weights already",
             why="There is nothing to merge.",
             fix="Use it as it is.",
         )
-    folder = Path(place)
+    folder = Path(location)
     require_mergeable(folder)
     config = _config(Path(name), folder)
     rows = (str(data),) if data else (config.data.held_out or config.data.train)
@@ -148,7 +156,7 @@ def _to_merge(name: str, data: Path | None) -> ToMerge:
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    return ToMerge(folder, origin_of(folder), config, rows)
+    return ToMerge(folder, base_of(folder), config, rows)
 
 
 def _config(*places: Path) -> RunConfig:
@@ -166,7 +174,7 @@ def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.
     loaded = load_model(
         str(given.folder),
         dtype=given.config.model.dtype,
-        whole=given.base.quantize != "none",
+        dequantized=given.base.quantize != "none",
         device="cpu",  # where there is memory: what was packed is held in fp32
     )
     written = _type(given, dtype)
@@ -175,7 +183,7 @@ def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.
     template = loaded.chat_template()
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
-    save_final(staged, model, model.save_pretrained, template, _card(given, written))
+    save_final(staged, model, model.save_pretrained, template, _metadata(given, written))
     return written
 
 
@@ -183,22 +191,22 @@ def _type(given: ToMerge, dtype: Dtype) -> torch.dtype:
     """The base's own type, where none is asked for. Of float16 it is bfloat16, which was trained against."""
     if dtype != "auto":
         return DTYPES[dtype]
-    place = locate(given.base.name)
-    local = Path(place).is_dir()
-    own = AutoConfig.from_pretrained(place, revision=given.base.revision, local_files_only=local).dtype
+    location = locate(given.base.name)
+    local = Path(location).is_dir()
+    own = AutoConfig.from_pretrained(location, revision=given.base.revision, local_files_only=local).dtype
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
-def _card(given: ToMerge, written: torch.dtype) -> dict[str, Any]:
+def _metadata(given: ToMerge, written: torch.dtype) -> dict[str, Any]:
     adapter = {
         "name": str(given.folder),
         "kind": kind_of(given.folder),
         "sha256": weights_sha256(str(given.folder)),
     }
-    card = card_of(given.folder) or {
+    metadata = metadata_of(given.folder) or {
         "base": asdict(given.base) | {"sha256": weights_sha256(locate(given.base.name))}
     }
-    return {**card, "merged": adapter, "dtype": NAMES[written]}
+    return {**metadata, "merged": adapter, "dtype": NAMES[written]}
 
 
 def _writing(out: Path) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from burnish.adapters.origin import CARD
+from burnish.adapters.folder import METADATA
 from burnish.files import STAGED, flush, write_json
 from burnish.template import ChatTemplate
 
@@ -44,7 +44,7 @@ def save_final(
         "remedies": list(template.remedies),
         "typed_tokens": template.typed_tokens,
     }
-    write_json(staged / CARD, {**card, **served})
+    write_json(staged / METADATA, {**card, **served})
     for file in staged.iterdir():
         flush(file)
     staged.rename(folder)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from burnish.adapters.adapter import ParameterCount
-from burnish.adapters.origin import Origin
+from burnish.adapters.folder import BaseIdentity
 from burnish.config import RunConfig
 from burnish.files import read_json, read_lines, sha256, text_sha256, write_json
 from burnish.run.folder import RunFolder
@@ -24,7 +24,7 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors")
 
 def provenance_of(
     config: RunConfig,
-    base: Origin,
+    base: BaseIdentity,
     template: ChatTemplate,
     count: ParameterCount,
     command: str,
