@@ -116,8 +116,8 @@ class Invention:
     def word(self, said: Said) -> Any:
         """Letters that no template has a reason to change, or a number; none is within another."""
         number = len(self.words) + 40 * self.salt
-        if isinstance(said.text, int):
-            word: Any = 7_310_057 + 1013 * number
+        if isinstance(said.text, int | float):
+            word: Any = type(said.text)(7_310_057 + 1013 * number)
         else:
             word = "vux" + "".join("bdfgklmnprst"[number // 12**n % 12] + "aei"[n] for n in (2, 1, 0))
         assert str(word) not in self.words
@@ -132,14 +132,13 @@ class Invention:
     def _tool(self, tool: Message) -> Message:
         function = tool["function"]
         function["name"] = self.names["name", function["name"]]
-        schema = function.setdefault("parameters", {"type": "object", "properties": {}})
-        for described in (function, *schema["properties"].values()):
+        schema, properties = function.get("parameters") or {}, properties_of(function)
+        for described in (function, *properties.values()):
             if "description" in described:
                 described["description"] = self.word(Said("description", described["description"]))
-        names = {key: self.names["key", key] for key in schema["properties"]}
-        schema["properties"] = {names[key]: value for key, value in schema["properties"].items()}
-        if "required" in schema:
-            schema["required"] = [names[key] for key in schema["required"]]
+        if properties:
+            schema["properties"] = {self.names["key", key]: value for key, value in properties.items()}
+            schema["required"] = [self.names["key", key] for key in schema.get("required", ())]
         return tool
 
     def _leaf(self, value: Any) -> Any:
@@ -192,7 +191,7 @@ def names_in(row: Row) -> set[tuple[str, str]]:
 
 
 def properties_of(function: Message) -> dict[str, Message]:
-    return dict(function.get("parameters", {}).get("properties", {}))
+    return dict((function.get("parameters") or {}).get("properties") or {})
 
 
 def with_calls_reversed(row: Row) -> Row:
@@ -431,7 +430,9 @@ def trained(proof: Proof, row: Row) -> tuple[list[Trained], list[str]]:
             start = len(prompt)
             if example.input_ids[:start] != prompt:
                 typed = plain_ids(proof, messages[:index], row[1])
-                if not (only_tags_are_typed(messages[:index]) and example.input_ids[: len(typed)] == typed):
+                if not (
+                    only_thoughts_are_typed(messages[:index]) and example.input_ids[: len(typed)] == typed
+                ):
                     wrong.append(f"served: the ids before message {index + 1} are not those that are served")
                     continue
                 prompt, start = typed, len(typed)
@@ -456,8 +457,13 @@ def trained(proof: Proof, row: Row) -> tuple[list[Trained], list[str]]:
     return turns, wrong
 
 
-def only_tags_are_typed(messages: list[Message]) -> bool:
-    return "think>" in str(messages) and not re.search(r"<\||\|>|</s>|\[INST", str(messages))
+def only_thoughts_are_typed(messages: list[Message]) -> bool:
+    """Whether no special token is typed but the tags of reasoning in what the assistant said, which rows hold
+    on purpose. Reading these as text, as plain transformers can, or as tokens is the same to the laws."""
+    thoughts = [m["content"] for m in messages if m["role"] == "assistant" and "</think>" in m["content"]]
+    others = [m for m in messages if m["content"] not in thoughts]
+    typed = re.sub("</?think>", "", str(thoughts)) + str(others)
+    return bool(thoughts) and not re.search(r"<\||\|>|</?[a-z_]+>|\[/?INST", typed)
 
 
 def tail(proof: Proof, example: Example) -> str:
@@ -577,6 +583,8 @@ def nothing_else(prompt: str, completion: str, said: Sequence[Said], proof: Proo
         r"\w", re.sub(r"<[^<>]*>|\[/?[A-Z_]+\]", "", behind)
     ):
         yield f"behind: {behind!r} is learnt behind the answer"
+    if opened := [token for token in openers_of(proof.template) if token in behind]:
+        yield f"behind: {opened[0]}, which begins the next turn, is learnt"
     structure = completion
     for word in words:
         structure = structure.replace(word, "")
@@ -621,6 +629,17 @@ def header_of(template: ChatTemplate, how: tuple[str, ...]) -> str | None:
     asks = plain_text(proof, question, None, True) != plain_text(proof, question, None, False)
     spoken = leads[: 1 + (refusal(template, PROBES[1]) is None)]
     return "" if asks and shared not in [lead.strip() for lead in spoken] else shared
+
+
+@cache
+def openers_of(template: ChatTemplate) -> list[str]:
+    """The tokens of the generation prompt, beside those of blocks of reasoning."""
+    proof, question = Proof((), template), PROBES[0][0][:1]
+    asked, bare = (plain_text(proof, question, None, prompt) for prompt in (True, False))
+    if asked is None or bare is None or not asked.startswith(bare):
+        return []
+    header = re.sub(rf"({BLOCKS}).*", "", asked[len(bare) :], flags=re.DOTALL)
+    return [token for token in template.tokenizer.get_added_vocab() if token.strip() and token in header]
 
 
 def past_kept(proof: Proof, invention: Invention, turn: Trained, prompt: str) -> Iterator[str]:
@@ -716,10 +735,11 @@ def spanned(proof: Proof, row: Row, turns: Sequence[Trained]) -> Iterator[str]:
                 yield f"no run of tokens has the weight of {wanted!r}"
                 continue
             marked = text_of(proof, turn.learnt[places[0] : places[-1] + 1]).strip()
-            if marked != wanted and not (wanted == rest and marked.startswith(wanted)):
+            behind = answer_of(proof, turn).rpartition(message["content"])[2] if wanted == rest else ""
+            if marked != (wanted + behind).strip():
                 yield f"{marked!r} has the weight of {wanted!r}"
-            elif not (behind := text_of(proof, turn.learnt[places[0] : -1]).strip()).startswith(rest):
-                yield f"the weight of {wanted!r} stands at {behind!r}"
+            elif not (found := text_of(proof, turn.learnt[places[0] : -1]).strip()).startswith(rest):
+                yield f"the weight of {wanted!r} stands at {found!r}"
 
 
 # What a template's stop tokens are

@@ -145,9 +145,15 @@ _COMMAND_R = r"""
     {{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' + m.content + '<|END_OF_TURN_TOKEN|>' }}
   {% endif %}
 {% endfor %}
+TOLD
 {% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}{% endif %}
 """
-"""Command-R+'s ``tool_use``: an answer ends in a token, a call in nothing."""
+"""Command-R's calls: an answer ends in a token, a call in nothing."""
+
+_TOLD = r"""
+{{ '<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>Write \'Action:\' and a list of calls.<|END_OF_TURN_TOKEN|>' }}
+"""
+"""Command-R+'s ``tool_use`` says so behind the last message, whoever spoke."""
 
 _MISTRAL = r"""
 {{ bos_token }}
@@ -221,7 +227,8 @@ OWN = {
     "glm-4.7": _glm("", "</think>", "<think>"),
     "chatglm3": jinja(_CHATGLM),
     "gpt-oss": jinja(_GPT_OSS),
-    "command-r": jinja(_COMMAND_R),
+    "command-r": jinja(_COMMAND_R.replace("TOLD", "")),
+    "command-r+": jinja(_COMMAND_R.replace("TOLD", _TOLD)),
     "mistral": jinja(_MISTRAL),
     # Headers of an answer, asked for or not
     "falcon": _headed("User: ", "Falcon: ", "Falcon:", "\\n"),
@@ -267,5 +274,5 @@ OWN = {
 }
 """Name -> source."""
 
-WITH_MARKERS = ("glm-4.5", "glm-4.7", "chatglm3", "gpt-oss", "command-r", "bare token")
+WITH_MARKERS = ("glm-4.5", "glm-4.7", "chatglm3", "gpt-oss", "command-r", "command-r+", "bare token")
 """Those whose markers are not pebble's own."""

@@ -180,14 +180,15 @@ def test_reasoning_that_the_template_drops_is_missed_though_the_answer_says_it_a
 
 @pytest.mark.parametrize("kind", ["a call quoted in content", "a call quoted in thought"])
 def test_a_call_that_the_template_drops_is_missed_though_it_is_quoted(kind: str) -> None:
-    found = refused(plain(), SUITE[kind], "faithful")
+    """The tools are not on offer in these rows, which end in the call: it is all that can be missed."""
+    found = refused(plain(), (SUITE[kind][0][:2], None), "faithful")
     assert any("tools_as_text" in how for how in hows(found))
+    assert ("keep_reasoning",) not in hows(found)
 
 
-@pytest.mark.parametrize("kind", ["one call twice", "parallel calls", "two functions"])
 @pytest.mark.parametrize("template", ["gpt-oss", "first call", "last call"])
-def test_the_second_of_two_calls_is_missed(template: str, kind: str) -> None:
-    found = refused(template_named(f"own/{template}"), SUITE[kind], "faithful")
+def test_the_second_of_two_like_calls_is_missed(template: str) -> None:
+    found = refused(template_named(f"own/{template}"), SUITE["one call twice"], "faithful")
     assert any("tools_as_text" in how for how in hows(found))
 
 
@@ -198,11 +199,8 @@ def test_calls_in_another_order_are_not_those_of_the_row() -> None:
 
 
 @pytest.mark.parametrize("template", ["no tools", "parts, joined", "names of tools"])
-@pytest.mark.parametrize("kind", ["tools named in the question", "tools and no call"])
-def test_tools_that_the_template_never_shows_are_missed_though_the_question_names_them(
-    template: str, kind: str
-) -> None:
-    found = refused(template_named(f"own/{template}"), SUITE[kind], "faithful")
+def test_tools_that_the_template_never_shows_are_missed_though_the_question_names_them(template: str) -> None:
+    found = refused(template_named(f"own/{template}"), SUITE["tools named in the question"], "faithful")
     assert any("tools_as_text" in how for how in hows(found))
 
 
@@ -225,13 +223,27 @@ def to_first_call(conversation: Conversation) -> Row | None:
 
 
 @needs_shared
-@pytest.mark.parametrize("number", range(0, 50, 7))
+@pytest.mark.parametrize("number", [1, 2, 4, 7])
 def test_rows_that_end_in_a_call_keep_it_under_what_is_advised(number: int) -> None:
     """Rows of reasoning and calls, cut behind the first call, on ChatML, which renders none."""
+    _keeps_the_call_of_row(number)
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(50))
+def test_every_row_that_ends_in_a_call_keeps_it_under_what_is_advised(number: int) -> None:
+    _keeps_the_call_of_row(number)
+
+
+def _keeps_the_call_of_row(number: int) -> None:
+    """With its tools on offer and without, where their absence is not what is missed."""
     row = to_first_call(read(SHARED / "sft" / "reason_tool_use_demo_50.jsonl")[number])
     if row is None:
         pytest.skip("the row holds no call")
-    refused(ChatTemplate(shared_tokenizer("qwen2")), row, "faithful")
+    template = ChatTemplate(shared_tokenizer("qwen2"))
+    for tools in (row[1], None):
+        refused(template, (row[0], tools), "faithful")
 
 
 # Where a turn ends
@@ -272,13 +284,13 @@ def test_a_turn_of_chatglm_ends_in_the_marker_of_the_next(name: str) -> None:
         assert [end for _, end in answers(proof, SUITE["call and result"])] == ["<|observation|>", "<|user|>"]
 
 
-@pytest.mark.parametrize("name", ["command-r", "command-r, added"])
+@pytest.mark.parametrize("name", ["command-r+", "command-r+, added"])
 @pytest.mark.parametrize("kind", ["call and result", "content with a call", "parallel calls"])
 def test_a_call_of_command_r_ends_before_the_next_header(name: str, kind: str) -> None:
     found = rightly(template_named(f"own/{name}"), SUITE[kind])
     assert found.proofs
     for proof in found.proofs:
-        assert "<|START_OF_TURN_TOKEN|>" not in [end for _, end in answers(proof, SUITE[kind])]
+        assert "<|START_OF_TURN_TOKEN|>" not in str(answers(proof, SUITE[kind]))
 
 
 def test_a_run_stops_where_the_base_stops_too(tmp_path: Path) -> None:
@@ -325,19 +337,17 @@ def test_what_stands_before_every_answer_is_its_header_whatever_it_says(name: st
 # Changed before the proof
 
 
-@pytest.mark.parametrize("source", [PLAIN, "own/all kept", "own/reasoning of the last"])
-def test_merged_answers_keep_the_reasoning_of_each_or_are_refused(source: str) -> None:
-    template = template_named(source) if source.startswith("own/") else plain()
-    row = SUITE["reasoning in a row"]
+@pytest.mark.parametrize("name", ["all kept", "reasoning of the last"])
+def test_merged_answers_keep_the_reasoning_of_each_or_are_refused(name: str) -> None:
+    template, row = template_named(f"own/{name}"), SUITE["reasoning in a row"]
     merged = changed(template, ("merge_consecutive",))
     assert faults_of(outcome_of(merged, row), row) == []
     rightly(template, row)
 
 
 @pytest.mark.parametrize("name", ["parts, joined", "parts, a line each", "first part", "all kept"])
-@pytest.mark.parametrize("kind", ["a part", "several parts"])
-def test_contents_given_as_parts_are_trained_as_they_are_served(name: str, kind: str) -> None:
-    rightly(template_named(f"own/{name}"), SUITE[kind])
+def test_contents_given_as_parts_are_trained_as_they_are_served(name: str) -> None:
+    rightly(template_named(f"own/{name}"), SUITE["several parts"])
 
 
 def test_parts_are_joined_by_nothing() -> None:
@@ -356,40 +366,40 @@ def test_parts_are_joined_by_nothing() -> None:
 # Chance places
 
 
-@pytest.mark.parametrize("kind", ["name of a channel", "nothing but the name of a channel"])
+@pytest.mark.parametrize("content", ["final", "assistant"])
 @pytest.mark.parametrize("name", ["gpt-oss", "gpt-oss, added"])
-def test_a_span_on_the_name_of_a_channel_does_not_land_on_the_channel(name: str, kind: str) -> None:
-    found = rightly(template_named(f"own/{name}"), SUITE[kind])
+def test_a_span_on_the_name_of_a_channel_does_not_land_on_the_channel(name: str, content: str) -> None:
+    spans = [{"start": 0, "end": len(content), "weight": 0.5}]
+    row: Row = ([user("Which?"), assistant(content, "They ask for one.", spans=spans)], None)
+    found = rightly(template_named(f"own/{name}"), row)
     assert found.proofs
 
 
-@pytest.mark.parametrize("key", ["</s>", "<|im_end|>", "a</s>b"])
-def test_an_argument_whose_name_is_a_token_of_the_template_never_ends_a_turn(key: str) -> None:
+@pytest.mark.parametrize("token", ["<|user|>", "<|system|>"])
+def test_an_argument_is_not_trained_as_the_token_that_its_name_holds(token: str) -> None:
     row: Row = (
         [
             user("Weather?"),
-            assistant("", calls=[call_of("get_weather", {key: "Paris"})]),
+            assistant("", calls=[call_of("get_weather", {f"a{token}b": "Paris"})]),
             result("21 degrees"),
             assistant("It is sunny."),
         ],
-        [tool_of("get_weather", "The weather in a city.", **{key: "The city."})],
+        [tool_of("get_weather", "The weather in a city.", **{f"a{token}b": "The city."})],
     )
-    rightly(template_named("own/all kept"), row)
-    tokenizer = copy.deepcopy(small_tokenizer())
-    tokenizer.add_special_tokens({"eos_token": "</s>", "additional_special_tokens": ["<|im_end|>"]})
-    tokenizer.chat_template = template_named("own/all kept").source
-    rightly(ChatTemplate(tokenizer), row)
+    for proof in rightly(template_named("own/all kept"), row).proofs:
+        turns, _ = trained(proof, row)
+        number = proof.template.tokenizer.convert_tokens_to_ids(token)
+        assert all(number not in turn.learnt for turn in turns)
 
 
-@pytest.mark.parametrize("name", ["glm-4.5", "glm-4.7", "all kept"])
+@pytest.mark.parametrize("name", ["glm-4.5", "all kept"])
 def test_a_tag_that_a_person_typed_is_served_by_plain_transformers_as_it_was_trained(name: str) -> None:
     row = SUITE["tags in content"]
-    found = rightly(template_named(f"own/{name}"), row)
-    assert found.proofs
-    for proof in found.proofs:
-        if proof.how != (CHATML,):
-            (turn,), _ = trained(proof, row)
-            assert turn.prompt == served_ids(proof, row[0][:1], None)
+    native = [proof for proof in rightly(template_named(f"own/{name}"), row).proofs if proof.how != (CHATML,)]
+    assert native
+    for proof in native:
+        (turn,), _ = trained(proof, row)
+        assert turn.prompt == served_ids(proof, row[0][:1], None)
 
 
 def test_call_ids_that_the_template_refuses_are_renamed_with_their_results() -> None:
