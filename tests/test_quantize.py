@@ -214,16 +214,16 @@ def test_eight_bit_moments_take_a_byte_a_weight() -> None:
     torch.manual_seed(0)
     start, inputs = torch.randn(128, 128), torch.randn(8, 128)
 
-    def step(few_bits: bool) -> tuple[MasterAdamW, Tensor]:
+    def step(eight_bit: bool) -> tuple[MasterAdamW, Tensor]:
         model = nn.Linear(128, 128, bias=False)
         model.weight.data.copy_(start)
-        optimizer = MasterAdamW(model, weight_decay=0.0, betas=(0.9, 0.999), few_bits=few_bits)
+        optimizer = MasterAdamW(model, weight_decay=0.0, betas=(0.9, 0.999), eight_bit=eight_bit)
         model(inputs).square().mean().backward()
         optimizer.accumulate()
         optimizer.step(0.01)
         return optimizer, model.weight.detach() - start
 
-    (optimizer, moved), (_, expected) = step(few_bits=True), step(few_bits=False)
+    (optimizer, moved), (_, expected) = step(eight_bit=True), step(eight_bit=False)
     assert optimizer.state()["state1/weight"].dtype == torch.uint8
     torch.testing.assert_close(moved, expected, atol=1e-3, rtol=0.05)
 
@@ -234,4 +234,4 @@ def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytes
         quantized("nf4")
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(ConfigError, match=r"pip install 'burnish\[quant\]'"):
-        MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), few_bits=True)
+        MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), eight_bit=True)

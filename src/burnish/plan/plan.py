@@ -28,7 +28,7 @@ from burnish.run.screen import Screen
 from burnish.template.build import build_template
 from burnish.tokens import TokenTable
 from burnish.train.budget import budget_of
-from burnish.train.optimizer import has_few_bits
+from burnish.train.optimizer import uses_eight_bits
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 RANKS = (8, 4)
@@ -164,7 +164,7 @@ def plan(
         available = memory_of(torch.device(kind)) if here else 0
     settings = config.train
     budget = budget_of(settings, model, available, found.work.longest, devices, kind)
-    eight_bit = has_few_bits(settings, kind, config.model.quantize != "none")
+    eight_bit = uses_eight_bits(settings, kind, config.model.quantize != "none")
     way = Way(budget.tokens, budget.recompute, eight_bit, kind, devices)
     memory = footprint(config, model, found.work, way)
     kept = settings.keep_checkpoints + (bool(settings.early_stopping) or settings.final == "best")

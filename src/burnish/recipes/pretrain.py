@@ -63,7 +63,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
         "corpus": sha256(Path(config.corpus)),
     }
     if found:
-        if found.memory != began:
+        if found.state != began:
             raise RunError(
                 f"{out} was begun with another config or corpus",
                 why="The result would be that of neither.",

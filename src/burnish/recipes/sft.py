@@ -31,7 +31,7 @@ from burnish.train import checkpoint
 from burnish.train.checkpoint import Checkpoint
 from burnish.train.fit import fit, total_steps
 from burnish.train.optimizer import optimizer_of
-from burnish.train.ranks import Ranks, joined
+from burnish.train.ranks import Ranks, process_group
 
 
 def sft(
@@ -53,7 +53,7 @@ def sft(
     stops it.
     """
     with open_run(config, screen, resume=resume, verb=verb) as run:
-        with joined(run.ranks):
+        with process_group(run.ranks):
             trained = _train(config, run, measure, score, command, resume)
         if run.ranks.first:
             _conclude(config, run, trained)
@@ -81,7 +81,7 @@ def _train(
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
     prepared = prepare_model(config, screen, device="cpu" if ranks.count > 1 else None)
     model, template = prepared.model, prepared.template
-    with ranks.first_alone():  # the others then find the prepared rows in the cache
+    with ranks.first_then_others():  # the others then find the prepared rows in the cache
         data = prepare(config, template, prepared.positions, screen)
     screen.say(data.ledger.in_words(data.train))
     keep, best_counts = settings.keep_checkpoints, keeps_best(settings, len(data.held_out))
@@ -137,7 +137,7 @@ def _train(
             # What final/ holds is measured anyway: the last step here only where it may not be that.
             if best_counts if done == steps else done % evaluate_every == 0:
                 state, best = state.evaluated(evaluation.figures(measured, done), done)
-            enough, stopping = state.enough(settings.early_stopping), int(ranks.most(stop_asked()))
+            enough, stopping = state.enough(settings.early_stopping), int(ranks.max(stop_asked()))
             saving = done % save_every == 0 or done == steps or (best and best_counts)
             if saving or enough or stopping:
                 save_state(run, optimizer, done, state, keep=keep, keeps_best=best_counts)
@@ -148,7 +148,7 @@ def _train(
                 screen.say(f"Held-out loss was no better {state.waited} times: stopped at step {done}.")
                 break
 
-    ranks.wait()  # for the first one to have saved
+    ranks.barrier()  # for the first one to have saved
     saved = final_checkpoint(run.folder, done, state if best_counts else None, screen)
     return Trained(saved, base, evaluation, passes.measuring, provenance, peak_bytes(model.device))
 

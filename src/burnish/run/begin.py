@@ -49,8 +49,8 @@ def go_on(
     assert saved is not None
     _require_same(run.folder, provenance)
     optimizer.load(checkpoint.tensors_of(saved))
-    state = RunState(**saved.memory)
-    run.ranks.wait()  # for all to have read what now is put in order
+    state = RunState(**saved.state)
+    run.ranks.barrier()  # for all to have read what now is put in order
     if run.ranks.first:
         for path in found.damaged:
             run.screen.warn(f"{path} is damaged: it does not hold what was written. It is removed.")

@@ -62,14 +62,14 @@ def save_state(
     tensors = optimizer.state(keep=run.ranks.first)
     if run.ranks.first:
         run.journal.flush()
-        spare = state.best_step if keeps_best else None
-        checkpoint.save(run.folder.checkpoints, tensors, step, asdict(state), keep, spare=spare)
+        also_keep = state.best_step if keeps_best else None
+        checkpoint.save(run.folder.checkpoints, tensors, step, asdict(state), keep, also_keep=also_keep)
 
 
 def final_checkpoint(folder: RunFolder, done: int, best: RunState | None, screen: Screen) -> Checkpoint:
     """The checkpoint whose weights are taken: that of the last step ``done``, or with ``best`` the one with
     the best held-out loss. Raises ``RunError`` where the last one is damaged."""
-    last = checkpoint.whole(folder.checkpoints / checkpoint.name(done))
+    last = checkpoint.intact(folder.checkpoints / checkpoint.name(done))
     if last is None:
         raise RunError(
             f"the checkpoint of step {done} is damaged: its contents are not those that were just written",
@@ -80,7 +80,7 @@ def final_checkpoint(folder: RunFolder, done: int, best: RunState | None, screen
     if best.best is None:
         screen.warn("No evaluation gave a finite held-out loss: the last weights are taken.")
         return last
-    found = checkpoint.whole(folder.checkpoints / checkpoint.name(best.best_step))
+    found = checkpoint.intact(folder.checkpoints / checkpoint.name(best.best_step))
     if found is None:
         screen.warn(
             f"The best held-out loss, {best.best:.3f}, was that of step {best.best_step}, but its "
