@@ -269,8 +269,10 @@ class _Blueprint:
         """Law *stops*: how many characters behind the completion are dropped, what is put behind it, and the
         stop token that it ends in."""
         rules = self.rules
-        found = [(place, token) for token in rules.stop_tokens if (place := added.find(token, end)) >= 0]
-        place, stop = min(found, default=(len(added), ""))
+        # Some templates put instructions behind the last message, whatever it is: they are no part of it.
+        limit = min((p for t in rules.endings.openers if (p := added.find(t, end)) >= 0), default=len(added))
+        found = [(p, token) for token in rules.stop_tokens if (p := added.find(token, end, limit)) >= 0]
+        place, stop = min(found, default=(limit, ""))
         if early := next((token for token in rules.stop_tokens if token in added[:place]), None):
             raise _broken(
                 "stops",
@@ -282,11 +284,11 @@ class _Blueprint:
         calls = "tool_calls" in self.answer
         following = rules.endings.result if calls else rules.endings.question
         if "stop_at_next_turn" in rules.remedies and following:
-            return 0, following, following.strip()
+            return len(added) - limit, following, following.strip()
         if "append_stop" in rules.remedies and rules.stop_tokens:
             eos = rules.renderer.tokenizer.eos_token
             stop = str((rules.endings.answer if calls else None) or eos or rules.stop_tokens[0])
-            return len(added) - end - len(added[end:].rstrip()), stop, stop
+            return len(added) - end - len(added[end:limit].rstrip()), stop, stop
         stops = ", ".join(rules.stop_tokens) or "nothing"
         raise _broken(
             "stops",
