@@ -74,9 +74,9 @@ def test_half_a_character_in_memory_is_a_bad_row(text: str) -> None:
 
 def test_rows_in_memory_are_told_apart_by_their_hash() -> None:
     row = {"messages": [ASK, SAY]}
-    assert MemoryRows([row, row]).sha256() == MemoryRows((dict(row), row), "elsewhere").sha256()
+    assert MemoryRows([row, row]).sha256 == MemoryRows((dict(row), row), "elsewhere").sha256
     others = ([row], [row, row, row], [row, {"messages": [SAY, ASK]}], [row, object()])
-    assert len({MemoryRows(rows).sha256() for rows in ([row, row], *others)}) == 5  # type: ignore[arg-type]
+    assert len({MemoryRows(rows).sha256 for rows in ([row, row], *others)}) == 5  # type: ignore[arg-type]
 
 
 def test_an_empty_file_gives_no_conversations(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def run_tracked(tmp_path: Path, *names: str) -> tuple[RunFolder, Listening]:
             "out": str(tmp_path / "run"),
         },
     )
-    return sft(config, screen=screen), screen
+    return sft(config, screen=screen).folder, screen
 
 
 def losses_of(run: RunFolder, kind: str) -> dict[int, float]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from burnish.data.conversation import Source
 from burnish.errors import DataError
 
 MEMORY = "<memory>"
-"""What stands in the place of a path for rows that no file holds."""
+"""What stands in the place of a path for rows that no file holds, and of a name for such a model."""
+HELD_OUT_IN_MEMORY = "<memory, held out>"
+"""The same for rows that are held out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class MemoryRows:
         for number, row in enumerate(self.rows, 1):
             yield Source(self.name, number), row
 
+    @cached_property
     def sha256(self) -> str:
         """Of the rows as lines of JSON, in hex."""
         found = hashlib.sha256()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.data.conversation import Conversation, Source
-from burnish.data.memory import MemoryRows, Rows, as_line, row_sources
+from burnish.data.memory import HELD_OUT_IN_MEMORY, MEMORY, MemoryRows, Rows, as_line, row_sources
 from burnish.errors import DataError
 
 SHOWN = 10
@@ -74,6 +74,11 @@ def summarised(bad: Sequence[BadRow]) -> DataError:
 
 
 def _lines(path: Path) -> Iterator[tuple[Source, str]]:
+    if str(path) in (MEMORY, HELD_OUT_IN_MEMORY):
+        raise DataError(
+            f"{path}: these rows were in the memory of a program, and no file holds them",
+            fix="Hand them over again, from Python: sft(config, data=rows, resume=True); or give a file.",
+        )
     if not path.is_file():
         what = f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"
         raise DataError(what, fix="Give the path of a .jsonl or .jsonl.gz file of rows.")

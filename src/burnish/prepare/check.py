@@ -6,16 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from burnish.adapters.load import LoadedTokenizer, load_tokenizer
+from burnish.adapters.load import LoadedTokenizer
 from burnish.config import RunConfig
 from burnish.data import Conversation
+from burnish.data.memory import Rows
 from burnish.data.read import BadRow, read_rows
 from burnish.errors import ConfigError, TemplateError
+from burnish.prepare.in_memory import taken_from_memory, tokenizer_of
 from burnish.prepare.ledger import Ledger
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
+from burnish.prepare.source import DataSource
 from burnish.prepare.violations import Group
 from burnish.run.screen import Screen, Silence
 from burnish.template import ChatTemplate
@@ -79,18 +84,31 @@ class Checked:
         return int(np.percentile(self.lengths, share, method="higher")) if len(self.lengths) else 0
 
 
-def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, ChatTemplate]:
-    """Prove every row that ``config.data`` names, with the template that training would use.
+def check(
+    config: RunConfig,
+    screen: Screen | None = None,
+    *,
+    data: Rows | None = None,
+    held_out: Rows | None = None,
+    model: PreTrainedModel | str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> tuple[Checked, ChatTemplate]:
+    """Prove every row that ``config.data`` names, with the template that training would use. ``data``,
+    ``held_out``, ``model`` and ``tokenizer`` as for ``sft``; a tokenizer alone is enough.
 
     Reads the tokenizer and no weights. Broken laws and rows that cannot be read are results, not errors.
     """
     screen = screen or Silence()
-    paths = (*config.data.train, *config.data.held_out)
-    if not paths:
+    config, in_memory = taken_from_memory(
+        config, data=data, held_out=held_out, model=model, tokenizer=tokenizer, needs_model=False
+    )
+    source = DataSource.of(config.data, config.train.seed, in_memory)
+    places = (*source.train, *source.held_out)
+    if not places:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
-    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    loaded = tokenizer_of(config, in_memory)
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
-    conversations, unreadable = read_rows(paths)
+    conversations, unreadable = read_rows(places)
     started = time.perf_counter()
     encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
     found = Checked(encoder.limit, len(conversations) + len(unreadable), unreadable)

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from burnish.adapters.load import load_tokenizer
 from burnish.config import RunConfig
+from burnish.data.memory import Rows
 from burnish.errors import ConfigError, RunError
 from burnish.files import STAGED, flush, text_sha256, write_lines, writing
+from burnish.prepare.in_memory import taken_from_memory, tokenizer_of
 from burnish.prepare.ledger import Ledger
 from burnish.prepare.model import require_whole_model
 from burnish.prepare.prepare import prepare
@@ -54,12 +56,21 @@ class Exported:
     new_tokens: tuple[str, ...] = ()
 
 
-def export(config: RunConfig, out: Path, screen: Screen | None = None) -> Exported:
+def export(
+    config: RunConfig,
+    out: Path,
+    screen: Screen | None = None,
+    *,
+    data: Rows | None = None,
+    model: PreTrainedModel | str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Exported:
     """Write the tokens of the rows in ``config.data.train`` to ``out``, a .parquet or an .arrow file.
 
     A row of the file is an example: ``input_ids`` and ``labels`` (int32, a list each; -100 where a token is
     not trained, not shifted), ``source`` (file and row), and ``loss_weights`` (fp32) where any token of the
     file counts neither 0 nor 1. All rows go into it, none is held out. Reads the tokenizer and no weights.
+    ``data``, ``model`` and ``tokenizer`` as for ``sft``; a tokenizer alone is enough.
 
     ``out`` is written whole or not at all, and its ledger, ``out`` with ``.ledger.jsonl`` behind it, before.
     Raises ``ConfigError`` for another kind of file and where pyarrow is not installed, ``RunError`` where the
@@ -70,29 +81,34 @@ def export(config: RunConfig, out: Path, screen: Screen | None = None) -> Export
     ledger_path = out.with_name(f"{out.name}.ledger.jsonl")
     tokenizer_path = out.with_name(f"{out.name}.tokenizer")
     _require_free(out)
-    require_whole_model(config.model.name)
-    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    config, in_memory = taken_from_memory(
+        config, data=data, model=model, tokenizer=tokenizer, needs_model=False
+    )
+    if in_memory.tokenizer is None:
+        require_whole_model(config.model.name)
+    loaded = tokenizer_of(config, in_memory)
     own = loaded.tokenizer.chat_template
     template, new = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     if config.data.held_out:
         screen.warn(f"{', '.join(config.data.held_out)} is not part of the file: data.held_out is left out.")
     everything = config.data.model_copy(update={"held_out": (), "held_out_share": 0.0})
-    data = prepare(config.model_copy(update={"data": everything}), template, loaded.positions, screen)
-    screen.say(data.ledger.in_words(data.train))
-    weighted = any(_counts_differently(group) for group in _groups(data))
+    config = config.model_copy(update={"data": everything})
+    made = prepare(config, template, loaded.positions, screen, in_memory)
+    screen.say(made.ledger.in_words(made.train))
+    weighted = any(_counts_differently(group) for group in _groups(made))
     with _written(out) as staged:
-        writer(staged, data, _about(config, template), weighted, screen)
-        write_lines(ledger_path, data.ledger.as_rows(data.train))
+        writer(staged, made, _about(config, template), weighted, screen)
+        write_lines(ledger_path, made.ledger.as_rows(made.train))
         if template.source != own:
             _save_tokenizer(template, tokenizer_path)
     return Exported(
         out,
         ledger_path,
-        len(data.train),
-        data.train.tokens,
-        data.train.trained_tokens,
+        len(made.train),
+        made.train.tokens,
+        made.train.trained_tokens,
         weighted,
-        data.ledger,
+        made.ledger,
         tokenizer_path if template.source != own else None,
         tuple(new),
     )

@@ -16,6 +16,7 @@ from burnish.config import RunConfig
 from burnish.data import Conversation
 from burnish.errors import ConfigError, DataError
 from burnish.prepare.cache_key import cache_key
+from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.prepare.ledger import HELD_OUT, TRAINED, Ledger
 from burnish.prepare.prepared import TABLES, Notes, Prepared, RowsByFile
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
@@ -30,9 +31,14 @@ SHOWN = 3
 
 
 def prepare(
-    config: RunConfig, template: ChatTemplate, positions: int | None, screen: Screen | None = None
+    config: RunConfig,
+    template: ChatTemplate,
+    positions: int | None,
+    screen: Screen | None = None,
+    in_memory: InMemory = NOTHING,
 ) -> Prepared:
-    """Read, split and encode what ``config.data`` names, for a model of so many ``positions``.
+    """Read, split and encode what ``config.data`` names, or the rows ``in_memory`` that stand for it, for a
+    model of so many ``positions``.
 
     The result is kept in the cache, and taken from there where all that goes into it is the same. Raises
     ``DataError`` for bad rows (unless they are skipped) and where nothing would be trained,
@@ -40,7 +46,7 @@ def prepare(
     """
     if not config.data.train:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
-    source = DataSource.of(config.data, config.train.seed)
+    source = DataSource.of(config.data, config.train.seed, in_memory)
     encoder = RowEncoder.of(template, config.tokens, positions)
     samples, screen = config.evaluate.samples, screen or Silence()
     before = source.stamps()
@@ -103,7 +109,7 @@ def _fill(
     if not trained.trained_tokens:
         fates = ", ".join(f"{count} {fate}" for fate, count in ledger.counts.items() if count)
         raise DataError(
-            f"{', '.join(source.train)}: no token would be trained ({fates})",
+            f"{', '.join(map(str, source.train))}: no token would be trained ({fates})",
             why="The run would change nothing.",
             fix="Give rows with assistant turns that are to be learnt and fit into tokens.max_length.",
         )

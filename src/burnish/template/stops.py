@@ -48,9 +48,9 @@ def _calls(count: int) -> dict[str, Any]:
 class Endings:
     """The token that closes a plain ``answer`` and the one that closes a tool ``call``.
 
-    Where the template closes none, what begins the next turn, up to its first token: of a ``question`` and of a
-    tool ``result``, as GLM's ``<|user|>`` and ``<|observation|>``. None for what there is not. ``openers``: the
-    tokens of the generation prompt, with which another turn begins.
+    Where the template closes none, what begins the next turn, up to its first token: of a ``question`` and of
+    a tool ``result``, as GLM's ``<|user|>`` and ``<|observation|>``. None for what there is not. ``openers``:
+    the tokens of the generation prompt, with which another turn begins.
     """
 
     answer: str | None
