@@ -17,7 +17,7 @@ from burnish.errors import ConfigError, TemplateError
 from burnish.prepare.ledger import Ledger
 from burnish.prepare.rows import RowEncoder, fitted_rows
 from burnish.prepare.violations import Group
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens import Encoded, Example, Fitted, token_ids
@@ -86,7 +86,7 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
 
     Reads the tokenizer and no weights. Broken laws and rows that cannot be read are results, not errors.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     paths = (*config.data.train, *config.data.held_out)
     if not paths:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")

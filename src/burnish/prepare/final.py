@@ -9,7 +9,7 @@ from burnish.config import RunConfig
 from burnish.files import writing
 from burnish.prepare.model import prepare_model, set_weights
 from burnish.run.artifact import save_final
-from burnish.run.screen import Silence
+from burnish.run.screen import SilentScreen
 from burnish.train import checkpoint
 
 
@@ -18,8 +18,8 @@ def write_final(
 ) -> None:
     """Make the model anew, from its base and the weights that were ``saved``, and write it into ``folder``
     whole or not at all. Raises ``RunError`` where the disk is full."""
-    prepared = prepare_model(config, Silence(), device="cpu")
+    prepared = prepare_model(config, SilentScreen(), device="cpu")
     set_weights(prepared.model, checkpoint.weights_of(saved))
     with writing(str(folder)):
-        card = provenance | {"step": saved.step}
-        save_final(folder, prepared.model, prepared.save, prepared.template, card)
+        metadata = provenance | {"step": saved.step}
+        save_final(folder, prepared.model, prepared.save, prepared.template, metadata)

@@ -14,7 +14,7 @@ from burnish.errors import ConfigError, RunError
 from burnish.run.folder import RunFolder
 from burnish.run.interrupt import resumable
 from burnish.run.journal import Journal
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.run.track import trackers
 from burnish.train.ranks import Ranks
 
@@ -42,12 +42,12 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
     if config.out is None:
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
     ranks, folder = Ranks.started(), RunFolder(Path(config.out))
-    shown = screen if screen and ranks.first else Silence()
+    shown = screen if screen and ranks.first else SilentScreen()
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(folder.locked())
-        go_on = f"burnish {verb} --resume {shlex.quote(str(folder.path))}"
-        stack.enter_context(resumable(folder.config, folder.checkpoints, go_on))
+        resume_command = f"burnish {verb} --resume {shlex.quote(str(folder.path))}"
+        stack.enter_context(resumable(folder.config, folder.checkpoints, resume_command))
         journal = Journal(folder, trackers(config, folder, shown)) if ranks.first else Journal(None)
         stack.callback(journal.close)
         if resume:
@@ -58,6 +58,6 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
 
 
 def _require_unfinished(folder: RunFolder) -> None:
-    folder.require()
-    if folder.ended:
+    folder.require_run()
+    if folder.finished:
         raise RunError(f"{folder.path} has finished; there is nothing to go on with", fix="Start a new run.")
