@@ -36,7 +36,7 @@ from burnish.model.load import DTYPES, Dtype
 from burnish.prepare.rows import RowEncoder, fitted_rows
 from burnish.run.artifact import save_final
 from burnish.run.folder import RunFolder
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, flatten
 
@@ -101,7 +101,7 @@ def merge(
     has the proof. Raises ``ModelError`` for what cannot be merged and for a merge that is not what was
     trained.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     if out.exists() or out.is_symlink():
         raise RunError(
             f"{out} exists already",

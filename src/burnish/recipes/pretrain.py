@@ -23,7 +23,7 @@ from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
 from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
 from burnish.run.interrupt import Stopped, interruptible, resumable
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train import checkpoint
 from burnish.train.fit import fit, mean_loss, total_steps
@@ -38,7 +38,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
 
     A run that was stopped goes on from its last checkpoint when called again.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     out = Path(config.out)
     texts = prose(Path(config.corpus))
     facts = relations()

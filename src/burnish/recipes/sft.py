@@ -25,10 +25,10 @@ from burnish.prepare.show import ShownExample
 from burnish.prepare.source import DataSource
 from burnish.recipes.result import SFTResult
 from burnish.report import write_report
-from burnish.run.begin import begin, go_on
+from burnish.run.begin import begin_run, resume_run
 from burnish.run.interrupt import Stopped, interruptible
 from burnish.run.open import OpenRun, open_run
-from burnish.run.provenance import finish, provenance_of
+from burnish.run.provenance import finish_provenance, provenance_of
 from burnish.run.saving import final_checkpoint, record_step, save_state, step_in_words
 from burnish.run.screen import Screen
 from burnish.run.state import RunState, keeps_best
@@ -130,7 +130,7 @@ def _train(
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
     if found.checkpoint is None:
         examples = [ShownExample.of(example, template).as_row() for example in data.examples]
-        begin(run, config, provenance, data.ledger.as_rows(data.train), examples)
+        begin_run(run, config, provenance, data.ledger.as_rows(data.train), examples)
         # With virtual tokens a model is its base behind some noise, and not the base.
         bare = MeasuredModel(without_virtual(model), template, passes.measuring)
         base = evaluation.all_figures(bare, 0)
@@ -138,7 +138,7 @@ def _train(
             write_json(run.folder.evaluation, {"base": base})
         state, done = RunState(passes.micro_batch_tokens), 0
     else:
-        state = go_on(run, found, provenance, optimizer, keep=keep, keeps_best=best_counts)
+        state = resume_run(run, found, provenance, optimizer, keep=keep, keeps_best=best_counts)
         base, done = read_json(run.folder.evaluation)["base"], found.checkpoint.step
 
     # The loop (step 8).
@@ -153,9 +153,11 @@ def _train(
         optimizer=optimizer,
         forward=passes.training,
         share=passes.share,
-        start=steps if state.enough(settings.early_stopping) else done,  # stopped early, and then killed
+        start=steps
+        if state.out_of_patience(settings.early_stopping)
+        else done,  # stopped early, and then killed
         budget=state.micro_batch_tokens,
-        skipped=state.skipped,
+        skipped=state.skipped_steps,
         ranks=ranks,
     )
     with interruptible() as stop_asked:
@@ -167,7 +169,7 @@ def _train(
             # What final/ holds is measured anyway: the last step here only where it may not be that.
             if best_counts if done == steps else done % evaluate_every == 0:
                 state, best = state.evaluated(evaluation.figures(measured, done), done)
-            enough, stopping = state.enough(settings.early_stopping), int(ranks.max(stop_asked()))
+            enough, stopping = state.out_of_patience(settings.early_stopping), int(ranks.max(stop_asked()))
             saving = done % save_every == 0 or done == steps or (best and best_counts)
             if saving or enough or stopping:
                 save_state(run, optimizer, done, state, keep=keep, keeps_best=best_counts)
@@ -175,7 +177,8 @@ def _train(
                 raise Stopped(stopping)
             if enough:
                 screen.progress("Training", steps, steps, "stopped early")
-                screen.say(f"Held-out loss was no better {state.waited} times: stopped at step {done}.")
+                times = state.evaluations_since_best
+                screen.say(f"Held-out loss was no better {times} times: stopped at step {done}.")
                 break
 
     ranks.barrier()  # for the first one to have saved
@@ -193,5 +196,5 @@ def _conclude(config: RunConfig, in_memory: InMemory, run: OpenRun, trained: Tra
     tuned = evaluation.all_figures(MeasuredModel(loaded.model, loaded.chat_template(), trained.forward), step)
     write_json(folder.evaluation, {"base": trained.base, "tuned": tuned})
     folder.report.unlink(missing_ok=True)  # one of the unfinished run
-    finish(folder, run.started, trained.peak_bytes)
+    finish_provenance(folder, run.started, trained.peak_bytes)
     write_report(folder)

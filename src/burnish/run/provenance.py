@@ -50,7 +50,7 @@ def provenance_of(
     }
 
 
-def finish(run: RunFolder, started: float, peak: int) -> None:
+def finish_provenance(run: RunFolder, started: float, peak: int) -> None:
     """Add to ``provenance.json`` what is known when the run has ended; ``peak``: the most bytes of memory
     that training held. A resumed run's ``seconds`` and ``peak_bytes`` are those of its last part."""
     ended = datetime.now(UTC).timestamp()

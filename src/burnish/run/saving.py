@@ -1,4 +1,4 @@
-"""What of a run lasts: the steps that it took, its checkpoints, and the one whose weights it ends with."""
+"""A run's steps written down, its state saved, and the checkpoint chosen whose weights it ends with."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def record_step(run: OpenRun, step: Step, state: RunState, source: Callable[[int
 
 
 def step_in_words(step: Step, state: RunState) -> str:
-    """For the line of progress."""
+    """What a step measured, for the line of progress."""
     if step.skipped:
         return f"not taken: {step.skipped}"
-    held_out = "" if state.best is None else f"  held out {state.best:.3f}"
+    held_out = "" if state.best_loss is None else f"  held out {state.best_loss:.3f}"
     speeds = f"{step.tokens / step.seconds:,.0f} tokens/s, {step.trained_tokens / step.seconds:,.0f} trained"
     return f"loss {step.loss:.3f}{held_out}  {speeds}"
 
@@ -77,15 +77,15 @@ def final_checkpoint(folder: RunFolder, done: int, best: RunState | None, screen
         )
     if best is None:
         return last
-    if best.best is None:
+    if best.best_loss is None:
         screen.warn("No evaluation gave a finite held-out loss: the last weights are taken.")
         return last
     found = checkpoint.intact(folder.checkpoints / checkpoint.name(best.best_step))
     if found is None:
         screen.warn(
-            f"The best held-out loss, {best.best:.3f}, was that of step {best.best_step}, but its "
+            f"The best held-out loss, {best.best_loss:.3f}, was that of step {best.best_step}, but its "
             "checkpoint is damaged: the last weights are taken."
         )
         return last
-    screen.say(f"The best held-out loss, {best.best:.3f}, was that of step {found.step}.")
+    screen.say(f"The best held-out loss, {best.best_loss:.3f}, was that of step {found.step}.")
     return found
