@@ -19,12 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from burnish.data.conversation import TOOL_ROLES
+from burnish.data.conversation import REASONING, TOOL_ROLES
 
 Messages = Sequence[Mapping[str, Any]]
-
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""The names under which rows give reasoning; transformers hands it to templates under all of them."""
 
 _INLINE = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 _TAGS = re.compile(r"(<[^<>\s][^<>]{0,60}>|\[/?[A-Z_]+\])")
