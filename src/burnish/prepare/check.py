@@ -1,4 +1,4 @@
-"""Everything about the masks of a data set that can be known before training: proven row by row."""
+"""The masks of a data set, proven row by row before training."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class RoleCount:
 
 
 @dataclass
-class Checked:
-    """What was found. ``lengths``: tokens of every example before anything is done about its length.
+class CheckResult:
+    """What ``check`` found. ``lengths``: tokens of every example before anything is done about its length.
 
     ``stops``: trained stop tokens, one of which every learnt turn has. ``notes``: what the template does
     that is no fault, and in how many rows. ``differences``: where plain transformers would feed other
@@ -65,23 +65,23 @@ class Checked:
     notes: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
     compared: int = 0
-    broken: list[tuple[Group, TemplateError]] = field(default_factory=list)
+    violations: list[tuple[Group, TemplateError]] = field(default_factory=list)
     shown: list[Example] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
-    def broken_rows(self) -> int:
-        return sum(len(group.rows) for group, _ in self.broken)
+    def violating_rows(self) -> int:
+        return sum(len(group.rows) for group, _ in self.violations)
 
-    def breaking(self, law: str) -> int:
+    def rows_breaking(self, law: str) -> int:
         """Rows that break a law; "" for those that the template refuses to render."""
-        return sum(len(group.rows) for group, _ in self.broken if group.law == law)
+        return sum(len(group.rows) for group, _ in self.violations if group.law == law)
 
     def percentile(self, share: float) -> int:
         return int(np.percentile(self.lengths, share, method="higher")) if len(self.lengths) else 0
 
 
-def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, ChatTemplate]:
+def check(config: RunConfig, screen: Screen | None = None) -> tuple[CheckResult, ChatTemplate]:
     """Prove every row that ``config.data`` names, with the template that training would use.
 
     Reads the tokenizer and no weights. Broken laws and rows that cannot be read are results, not errors.
@@ -95,22 +95,22 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[Checked, Cha
     conversations, unreadable = read_rows(paths)
     started = time.perf_counter()
     encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
-    found = Checked(encoder.limit, len(conversations) + len(unreadable), unreadable)
+    found = CheckResult(encoder.limit, len(conversations) + len(unreadable), unreadable)
     violations = encoder.violations()
     lengths: list[int] = []
     stop_ids = frozenset(template.stop_ids)
-    rows = _watched(conversations, screen)
+    rows = _with_progress(conversations, screen)
     for _, encoded, fitted in fitted_rows(rows, encoder, violations):
         lengths += [len(example.input_ids) for example in encoded.examples]
         _count(found, encoded, fitted, stop_ids)
     found.lengths = np.asarray(lengths, np.int64)
     found.seconds = time.perf_counter() - started
-    found.broken = [(group, violations.advice(group)) for group in violations.largest_first()]
+    found.violations = [(group, violations.advice(group)) for group in violations.largest_first()]
     found.differences = [*_differences(template, loaded), *_compared(found, template, conversations)]
     return found, template
 
 
-def _watched(conversations: Sequence[Conversation], screen: Screen) -> Iterator[Conversation]:
+def _with_progress(conversations: Sequence[Conversation], screen: Screen) -> Iterator[Conversation]:
     for number, conversation in enumerate(conversations, 1):
         yield conversation
         if number % EVERY == 0 or number == len(conversations):
@@ -122,7 +122,7 @@ def _without_errors(encoder: RowEncoder) -> RowEncoder:
     return replace(encoder, too_long="drop") if encoder.too_long == "error" else encoder
 
 
-def _count(found: Checked, encoded: Encoded, fitted: Fitted, stop_ids: frozenset[int]) -> None:
+def _count(found: CheckResult, encoded: Encoded, fitted: Fitted, stop_ids: frozenset[int]) -> None:
     conversation = encoded.conversation
     roles = [message.role for message in conversation.messages] or ["text"]
     for role in roles:
@@ -144,7 +144,7 @@ def _count(found: Checked, encoded: Encoded, fitted: Fitted, stop_ids: frozenset
 
 
 def _places(ids: list[int], wanted: frozenset[int]) -> Iterator[int]:
-    """Where any of the wanted ids stands; ``list.index`` is some thirty times as fast as a loop over all."""
+    """The positions of all wanted ids; ``list.index`` is some thirty times as fast as a loop over all."""
     for token in wanted:
         place = -1
         for _ in range(ids.count(token)):
@@ -177,10 +177,12 @@ def _differences(template: ChatTemplate, loaded: LoadedTokenizer) -> Iterator[st
         )
 
 
-def _compared(found: Checked, template: ChatTemplate, conversations: Sequence[Conversation]) -> Iterator[str]:
+def _compared(
+    found: CheckResult, template: ChatTemplate, conversations: Sequence[Conversation]
+) -> Iterator[str]:
     """Encodes prompts as plain transformers does, with the template as it will be saved."""
     typed = other = 0
-    bad = {source for group, _ in found.broken for source in group.rows}
+    bad = {source for group, _ in found.violations for source in group.rows}
     for conversation in conversations[:COMPARED]:
         asked = template.prepared(conversation).asked
         if not asked.messages or conversation.source in bad:

@@ -33,7 +33,7 @@ class DataSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that exist, in the order in which they are read."""
+        """The files that exist, in the order in which they are read."""
         return tuple(path for path in map(Path, (*self.train, *self.held_out)) if path.is_file())
 
     @property
@@ -47,7 +47,7 @@ class DataSource:
         return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
 
     def rows(self) -> Iterator[Conversation]:
-        """Each row that can be read."""
+        """The rows that can be read, one at a time."""
         rows = each_row((*self.train, *self.held_out))
         return (row for row in rows if not isinstance(row, BadRow))
 
