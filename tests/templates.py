@@ -357,6 +357,20 @@ SUITE: dict[str, Row] = {
         ],
         TOOLS,
     ),
+    "a call, then another question": (
+        [
+            system("Be brief."),
+            user("Weather in Paris?"),
+            assistant("", "They ask for the weather.", [call("Paris")]),
+            result("21 degrees"),
+            assistant("It is sunny.", "That is warm."),
+            user("And in Lima?"),
+            assistant("", "Once more, then.", [call("Lima", 2)]),
+            result("17 degrees", 2),
+            assistant("It is mild.", "That is less."),
+        ],
+        TOOLS,
+    ),
     "arguments as text": _weather(assistant("", calls=[call("Paris", as_text=True)]), result("21 degrees")),
     "nested arguments": _weather(
         assistant(

@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from burnish.cli.main import main
-from burnish.config import load_config
 from burnish.data import Conversation
 from burnish.data.read import read
 from burnish.errors import TemplateError
-from burnish.recipes.sft import sft
 from burnish.template import ChatTemplate
 from burnish.tokens import encode
 from conftest import SHARED, byte_tokenizer, needs_shared, shared_tokenizer, small_tokenizer, tiny_model
@@ -293,19 +291,24 @@ def test_a_call_of_command_r_ends_before_the_next_header(name: str, kind: str) -
         assert "<|START_OF_TURN_TOKEN|>" not in str(answers(proof, SUITE[kind]))
 
 
-def test_a_run_stops_where_the_base_stops_too(tmp_path: Path) -> None:
+def test_a_run_stops_where_the_base_stops_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base stops at a token that its template never writes."""
     tokenizer = copy.deepcopy(small_tokenizer())
     own = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|spare_1|>"])
     tokenizer.chat_template = PLAIN
     base = base_folder(tmp_path / "base", tokenizer, eos_token_id=own)
-    data = rows_file(tmp_path, SUITE["several turns"], times=4)
-    given = {"data.train": [str(data)], "model.name": str(base), "out": str(tmp_path / "run")}
-    settings = {"adapter.kind": "none", "train.max_steps": 1, "data.held_out_share": 0.0}
-    run = sft(load_config(None, [], **given, **settings, **{"evaluate.max_new_tokens": 2}))
-    stops = GenerationConfig.from_pretrained(run.final).eos_token_id
-    assert {*own, tokenizer.convert_tokens_to_ids("<|end|>")} <= {*stops}
-    assert AutoTokenizer.from_pretrained(run.final).convert_ids_to_tokens(stops)[0] == "<|end|>"
+    data, out = rows_file(tmp_path, SUITE["several turns"], times=4), tmp_path / "run"
+    settings = {
+        "adapter.kind": "none",
+        "train.max_steps": 1,
+        "data.held_out_share": 0,
+        "evaluate.max_new_tokens": 2,
+    }
+    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    arguments = ("train", "--data", str(data), "--model", str(base), "--out", str(out), *given)
+    assert left_with(monkeypatch, *arguments) == 0
+    stops = GenerationConfig.from_pretrained(out / "final").eos_token_id
+    assert {*own, tokenizer.convert_tokens_to_ids("<|end|>")} == {*stops}
 
 
 # Headers
