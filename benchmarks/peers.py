@@ -26,10 +26,10 @@ from burnish.adapters.adapter import add_adapter
 from burnish.adapters.load import load_model
 from burnish.adapters.lora import DORA, fused
 from burnish.config import AdapterConfig, TrainConfig
+from burnish.model.allocator import keep_freed_memory
 from burnish.model.budget import FAST, peak_bytes
 from burnish.model.compiled import compiled
 from burnish.model.forward import choose_forward, shares_prefixes
-from burnish.model.memory import keep_memory
 from burnish.tokens import Order, TokenTable, flatten, micro_batches
 from burnish.train.fit import fit
 from burnish.train.optimizer import MasterAdamW
@@ -126,7 +126,7 @@ def train_model(
         micro_batch_tokens=MICRO_BATCH_TOKENS,
     )
     if device().type == "cpu":
-        keep_memory()
+        keep_freed_memory()
     first = sorted(order_of(table)[0], key=table.length)
     trial = flatten([table.document(row) for row in (*first[:3], first[-1])]).to(model.device)
     forward, why = choose_forward(model, trial)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from burnish.adapters.adapter import Adapted, add_adapter, count_parameters
+from burnish.adapters.adapter import AdaptedModel, add_adapter, count_parameters
 from burnish.adapters.load import load_model
 from burnish.adapters.lora import fused
 from burnish.adapters.saved import CONFIG, WEIGHTS, attach
@@ -61,11 +61,11 @@ def logits(model: PreTrainedModel, batch: Batch) -> Tensor:
         return padded(model.eval(), batch).logits().float()
 
 
-def trained(adapted: Adapted) -> dict[str, Tensor]:
+def trained(adapted: AdaptedModel) -> dict[str, Tensor]:
     return {name: p for name, p in adapted.model.named_parameters() if p.requires_grad}
 
 
-def disturbed(adapted: Adapted) -> Adapted:
+def disturbed(adapted: AdaptedModel) -> AdaptedModel:
     """As if it had been trained."""
     torch.manual_seed(3)
     with torch.no_grad():

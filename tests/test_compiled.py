@@ -12,7 +12,7 @@ from burnish.adapters.adapter import add_adapter
 from burnish.adapters.lora import DORA, fused
 from burnish.config import AdapterConfig
 from burnish.model import compiled as compiled_module
-from burnish.model.compiled import compiled, pays
+from burnish.model.compiled import compiled, worth_compiling
 from burnish.model.forward import flat
 from burnish.tokens import flatten
 from burnish.train.fit import fit
@@ -66,5 +66,5 @@ def test_compiled_layers_that_answer_otherwise_are_not_used(monkeypatch: pytest.
 
 def test_a_short_run_is_not_worth_it() -> None:
     model = tiny_model()
-    assert not pays(model, 10_000)
-    assert pays(model, 10**12) == (shutil.which("g++") is not None)
+    assert not worth_compiling(model, 10_000)
+    assert worth_compiling(model, 10**12) == (shutil.which("g++") is not None)

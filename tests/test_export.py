@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_finished_is_not_there(
     monkeypatch.setattr(export_file, "GROUP_TOKENS", 100)
     calls = []
 
-    class Failing(export_file.Silence):
+    class Failing(export_file.SilentScreen):
         def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
             calls.append(done)
             if len(calls) == 2:

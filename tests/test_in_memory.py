@@ -32,7 +32,7 @@ from burnish.prepare.show import show
 from burnish.prepare.source import DataSource
 from burnish.recipes.result import SFTResult
 from burnish.run.folder import RunFolder
-from burnish.run.screen import Silence
+from burnish.run.screen import SilentScreen
 from conftest import small_tokenizer, tiny_model
 
 ROWS = rows_of(CONVERSATIONS)[:12]
@@ -183,7 +183,9 @@ def test_an_adapter_on_a_model_in_memory_is_opened_with_that_model_only(
     with torch.inference_mode():
         ours = opened.model(ids).logits
         assert not torch.equal(ours, model(ids).logits)
-        assert torch.equal(load_model(name, base=True, base_model=model).model(ids).logits, model(ids).logits)
+        assert torch.equal(
+            load_model(name, base_only=True, base_model=model).model(ids).logits, model(ids).logits
+        )
         plain = PeftModel.from_pretrained(borrow(model, own_weights=False), result.folder.final)
         torch.testing.assert_close(plain(ids).logits, ours)
     assert weights_digest(model) == digest
@@ -259,7 +261,7 @@ def test_neither_the_model_nor_the_tokenizer_is_changed(
 
     before = state()
     settings, memory = taken_from_memory(config(template__kind=template, **changes), data=ROWS, **handed)
-    prepared = prepare_model(settings, Silence(), in_memory=memory)
+    prepared = prepare_model(settings, SilentScreen(), in_memory=memory)
     assert len(prepared.template.tokenizer) > len(tokenizer) or template == "auto"
     with torch.no_grad():
         for weight in prepared.model.parameters():
@@ -347,7 +349,7 @@ def test_a_model_is_known_by_the_folder_that_holds_its_weights(tied: bool, tmp_p
 # Going on
 
 
-class Stopping(Silence):
+class Stopping(SilentScreen):
     """Asks the run to stop after its second step."""
 
     def progress(self, task: str, done: int, total: int, detail: str = "") -> None:

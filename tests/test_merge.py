@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from burnish.adapters.adapter import add_adapter
+from burnish.adapters.folder import weights_sha256
 from burnish.adapters.load import load_model
 from burnish.adapters.merge import merge_adapter
-from burnish.adapters.origin import weights_sha256
 from burnish.cli.main import main
 from burnish.config import AdapterConfig, RunConfig, build_config
 from burnish.data import Conversation, Message

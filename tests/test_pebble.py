@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from burnish.adapters.origin import weights_sha256
+from burnish.adapters.folder import weights_sha256
 from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct
 from burnish.generate import Sampling, answer_all, open_model

@@ -21,7 +21,7 @@ from burnish.loss import cross_entropy
 from burnish.model import quantize
 from burnish.model.borrow import borrow
 from burnish.model.forward import choose_forward, flat
-from burnish.model.quantize import dequantize, is_quantized, quantized_layers, whole_weight
+from burnish.model.quantize import dequantize, dequantized_weight, is_quantized, quantized_layers
 from burnish.recipes.sft import sft
 from burnish.run.folder import RunFolder
 from burnish.train.optimizer import MasterAdamW
@@ -50,7 +50,7 @@ def quantized(kind: Any, dtype: Any = "float32") -> Any:
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
     return {
-        name: whole_weight(module, torch.float32)
+        name: dequantized_weight(module, torch.float32)
         for name, module in model.named_modules()
         if is_quantized(module)
     }
@@ -72,7 +72,7 @@ def test_each_nf4_weight_is_the_nearest_level_of_its_block(pebble: nn.Module) ->
     read = levels[codes].reshape(-1, 64)
     # A value half way between two levels may go to either.
     assert ((read - relative).abs() <= (nearest - relative).abs() + 1e-6).all()
-    whole = whole_weight(layer, torch.float32).reshape(-1, 64)
+    whole = dequantized_weight(layer, torch.float32).reshape(-1, 64)
     scales = whole.abs().amax(1)
     torch.testing.assert_close(whole, read * scales[:, None], atol=1e-6, rtol=1e-6)
     # Double quantization: a scale is off by less than 2 % of the largest of its 256.
@@ -89,7 +89,7 @@ def test_scales_are_quantized_a_second_time_by_hand() -> None:
     assert state.state2.absmax.numel() == -(-count // 64 // 256)
     again = state.state2.code[state.absmax.long()].reshape(-1, 256) * state.state2.absmax[:, None]
     scales = again.flatten() + state.offset
-    whole = whole_weight(layer, torch.float32).reshape(-1, 64)
+    whole = dequantized_weight(layer, torch.float32).reshape(-1, 64)
     torch.testing.assert_close(whole.abs().amax(1), scales, atol=1e-6, rtol=1e-5)
     held = layer.weight.numel() + state.absmax.numel() + 4 * state.state2.absmax.numel()
     assert held / count == pytest.approx(4.127 / 8, rel=1e-3)
@@ -99,7 +99,7 @@ def test_each_int8_weight_is_a_127th_of_the_largest_of_its_row(pebble: nn.Module
     layer = next(quantized_layers(quantized("int8")))
     original = pebble.get_submodule("model.layers.0.self_attn.q_proj").weight.detach()
     step = original.abs().amax(1, keepdim=True) / 127
-    whole = whole_weight(layer, torch.float32)
+    whole = dequantized_weight(layer, torch.float32)
     assert layer.weight.dtype == torch.int8
     torch.testing.assert_close(whole, layer.weight.data * step)
     assert ((whole - original).abs() <= 0.51 * step).all()  # to the nearest, but for rounding on the way
@@ -185,7 +185,7 @@ def test_a_run_on_nf4_learns_resumes_and_answers_on_the_same_base(rows: Path, tm
     assert json.loads(run.provenance.read_text("utf-8"))["base"]["quantize"] == "nf4"
     live = load_model(str(run.path)).model
     assert list(quantized_layers(live))
-    plain = load_model(str(run.path), whole=True).model
+    plain = load_model(str(run.path), dequantized=True).model
     assert not list(quantized_layers(plain))
     batch = batch_of(vocabulary=4096)
     agree = (logits(live, batch).argmax(-1) == logits(plain, batch).argmax(-1)).float().mean()
@@ -215,16 +215,16 @@ def test_eight_bit_moments_take_a_byte_a_weight() -> None:
     torch.manual_seed(0)
     start, inputs = torch.randn(128, 128), torch.randn(8, 128)
 
-    def step(few_bits: bool) -> tuple[MasterAdamW, Tensor]:
+    def step(eight_bit: bool) -> tuple[MasterAdamW, Tensor]:
         model = nn.Linear(128, 128, bias=False)
         model.weight.data.copy_(start)
-        optimizer = MasterAdamW(model, weight_decay=0.0, betas=(0.9, 0.999), few_bits=few_bits)
+        optimizer = MasterAdamW(model, weight_decay=0.0, betas=(0.9, 0.999), eight_bit=eight_bit)
         model(inputs).square().mean().backward()
         optimizer.accumulate()
         optimizer.step(0.01)
         return optimizer, model.weight.detach() - start
 
-    (optimizer, moved), (_, expected) = step(few_bits=True), step(few_bits=False)
+    (optimizer, moved), (_, expected) = step(eight_bit=True), step(eight_bit=False)
     assert optimizer.state()["state1/weight"].dtype == torch.uint8
     torch.testing.assert_close(moved, expected, atol=1e-3, rtol=0.05)
 
@@ -235,7 +235,7 @@ def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytes
         quantized("nf4")
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(ConfigError, match=r"pip install 'burnish\[quant\]'"):
-        MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), few_bits=True)
+        MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), eight_bit=True)
 
 
 def test_a_quantized_model_in_memory_is_refused() -> None:

@@ -103,7 +103,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def state(run: Path, step: int) -> dict[str, torch.Tensor]:
-    found = checkpoint.whole(RunFolder(run).checkpoints / checkpoint.name(step))
+    found = checkpoint.intact(RunFolder(run).checkpoints / checkpoint.name(step))
     assert found is not None
     return checkpoint.tensors_of(found)
 

@@ -140,7 +140,10 @@ def test_other_models_with_real_tokenizers_on_real_rows(
     if template == "chatml" or family == "gpt2":
         assert "<|im_end|>" in AutoTokenizer.from_pretrained(run.final).get_vocab()
     if adapter == "lora":
-        before, after = AutoModelForCausalLM.from_pretrained(base), open_model(str(run.path), base=True)[0]
+        before, after = (
+            AutoModelForCausalLM.from_pretrained(base),
+            open_model(str(run.path), base_only=True)[0],
+        )
         for name, weight in before.state_dict().items():
             ours = after.state_dict()[name][: len(weight)]
             assert torch.equal(weight.to(ours.dtype), ours), f"{name} of the base has changed"

@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from burnish.adapters.adapter import add_adapter
+from burnish.adapters.folder import weights_sha256
 from burnish.adapters.load import load_model
 from burnish.adapters.merge import adapted_layers
-from burnish.adapters.origin import weights_sha256
 from burnish.adapters.stack import Adapters, open_adapters, stacked
 from burnish.cli.main import main
 from burnish.config import AdapterConfig
@@ -109,18 +109,18 @@ def test_the_base_is_held_once_and_stays_as_it_was(adapters: Adapters, base: Pat
     for name, weight in adapters.base.model.state_dict().items():
         assert torch.equal(weight, untouched[name]), name
     own = {id(weight) for weight in adapters.base.model.parameters()}
-    for name, adapted in adapters.alone.items():
+    for name, adapted in adapters.models.items():
         shared = {id(weight) for weight in adapted.model.parameters()} & own
         assert shared == own, name
 
 
 def by_hand(adapters: Adapters, weights: Mapping[str, float]) -> PreTrainedModel:
     """The base with each weight changed by the sum of what the adapters' files say."""
-    model = AutoModelForCausalLM.from_pretrained(adapters.base.place)
+    model = AutoModelForCausalLM.from_pretrained(adapters.base.location)
     plain = {name: weight.clone() for name, weight in model.state_dict().items()}
     with torch.no_grad():
         for adapter_name, share in weights.items():
-            for path, layer in adapted_layers(adapters.alone[adapter_name].model).items():
+            for path, layer in adapted_layers(adapters.models[adapter_name].model).items():
                 weight = model.get_submodule(path).weight
                 before = plain[f"{path}.weight"]
                 if "embed_tokens" in path or "lm_head" in path:
@@ -167,15 +167,15 @@ def test_a_stack_is_the_base_and_the_weighted_sum_of_the_changes(
 def test_weights_of_one_and_nothing_are_the_one_alone(adapters: Adapters) -> None:
     for one, other in (("lora", "dora"), ("bottleneck", "attention"), ("ia3", "ia3-too"), ("prompt", "lora")):
         assert torch.equal(
-            logits(stacked(adapters, {one: 1.0, other: 0.0})), logits(adapters.alone[one].model)
+            logits(stacked(adapters, {one: 1.0, other: 0.0})), logits(adapters.models[one].model)
         )
 
 
 def test_scales_are_multiplied(adapters: Adapters) -> None:
     """The first half of two equal adapters is their square root: the product of both is each one squared."""
     both = stacked(adapters, {"ia3": 1.0, "ia3-too": 1.0})
-    alone = [adapted_layers(adapters.alone[name].model) for name in ("ia3", "ia3-too")]
-    merged = AutoModelForCausalLM.from_pretrained(adapters.base.place)
+    alone = [adapted_layers(adapters.models[name].model) for name in ("ia3", "ia3-too")]
+    merged = AutoModelForCausalLM.from_pretrained(adapters.base.location)
     table = merged.get_input_embeddings().weight
     with torch.no_grad():
         before = table.clone()
@@ -197,10 +197,10 @@ def test_networks_add_up_behind_each_half(adapters: Adapters) -> None:
         network = both.model.layers[1].get_submodule(path).bottleneck
         expected = hidden.clone()
         for name, weight in of.items():
-            other = adapters.alone[name].model.model.layers[1].get_submodule(path).bottleneck
+            other = adapters.models[name].model.model.layers[1].get_submodule(path).bottleneck
             expected += weight * (other(hidden) - hidden)
         torch.testing.assert_close(network(hidden), expected, rtol=1e-5, atol=1e-5)
-    assert not torch.equal(logits(both), logits(adapters.alone["bottleneck"].model))
+    assert not torch.equal(logits(both), logits(adapters.models["bottleneck"].model))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_tokens_that_the_base_has_not_count_as_nothing_there(base: Path, tmp_pat
         folders[name] = str(tmp_path / name)
     opened = open_adapters(folders, dtype="float32")
     table = stacked(opened, {"a": 0.7, "b": 0.3}).get_input_embeddings().weight
-    a, b = (opened.alone[name].model.get_input_embeddings().weight for name in ("a", "b"))
+    a, b = (opened.models[name].model.get_input_embeddings().weight for name in ("a", "b"))
     torch.testing.assert_close(table[-2:], 0.7 * a[-2:] + 0.3 * b[-2:])
     assert torch.equal(table[:-2], opened.base.model.get_input_embeddings().weight)
     assert len(opened.base.model.get_input_embeddings().weight) == len(table) - 2
@@ -252,7 +252,7 @@ def test_adapters_of_another_base_are_refused(base: Path, places: dict[str, str]
     foreign = adapter(other, tmp_path / "foreign", 0, kind="lora")
     with pytest.raises(ModelError, match=r"the adapter b was trained on .*other"):
         open_adapters({"a": places["lora"], "b": foreign})
-    with pytest.raises(ModelError, match="other is no adapter"):
+    with pytest.raises(ModelError, match="other is not an adapter"):
         open_adapters({"a": places["lora"], "b": str(other)})
     tiny_model("llama", len(small_tokenizer()), seed=2, tie_word_embeddings=True).save_pretrained(other)
     with pytest.raises(ModelError, match="the adapter b was trained on"):
@@ -267,7 +267,7 @@ def test_a_base_that_was_moved_is_known_by_its_hash(
     small_tokenizer().save_pretrained(moved)
     opened = open_adapters({"lora": places["lora"]}, str(moved), dtype="float32")
     assert torch.equal(
-        logits(opened.alone["lora"].model), logits(load_model(places["lora"], dtype="float32").model)
+        logits(opened.models["lora"].model), logits(load_model(places["lora"], dtype="float32").model)
     )
 
 

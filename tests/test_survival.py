@@ -138,7 +138,7 @@ def test_a_byte_changed_anywhere_is_found_or_changes_nothing(tmp_path: Path, nam
     checkpoint.save(tmp_path, stepped().state(), 3, {}, keep=2)
     file = checkpoint.save(tmp_path, stepped().state(), 4, {"best": 1.5}, keep=2) / name
     content = file.read_bytes()
-    unchanged = checkpoint.whole(file.parent)
+    unchanged = checkpoint.intact(file.parent)
     noticed = 0
     for place in range(0, len(content), max(1, len(content) // 200)):
         file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -150,7 +150,7 @@ def test_a_byte_changed_anywhere_is_found_or_changes_nothing(tmp_path: Path, nam
 
 def test_the_best_checkpoint_outlives_newer_ones(tmp_path: Path) -> None:
     for step in range(1, 6):
-        checkpoint.save(tmp_path, stepped().state(), step, {}, keep=2, spare=2)
+        checkpoint.save(tmp_path, stepped().state(), step, {}, keep=2, also_keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000002", "step-000004", "step-000005"]
 
 

@@ -319,7 +319,7 @@ def test_the_best_loss_is_that_of_trained_weights_and_a_number() -> None:
         state, best = state.evaluated({"held_out_loss": loss}, step)
         better.append(best)
     assert better == [False, True, True, False, False, True]
-    assert (state.best, state.best_step, state.waited) == (2.0, 6, 0)
+    assert (state.best_loss, state.best_step, state.evaluations_since_best) == (2.0, 6, 0)
 
 
 def early_stopped(tmp_path: Path, model: Path, **changes: Any) -> RunFolder:

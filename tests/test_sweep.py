@@ -25,7 +25,7 @@ from burnish.files import read_json
 from burnish.pebble import CONVERSATIONS, HELD_OUT, rows
 from burnish.recipes.quickstart import STARTS
 from burnish.run.folder import LOCK, RunFolder
-from burnish.run.screen import Silence
+from burnish.run.screen import SilentScreen
 from burnish.sweep.charts import BOTTOM, LEFT, LETTER, TOP, Box, curves, scatter
 from burnish.sweep.combinations import Sweep, name_of, plan_sweep, split_values
 from burnish.sweep.page import sweep_page
@@ -127,7 +127,7 @@ def test_each_kind_is_swept_with_the_rate_that_the_quickstart_has_for_it(tmp_pat
 # Killed, stopped, failed, and gone on with
 
 
-class Watching(Silence):
+class Watching(SilentScreen):
     """A screen that remembers warnings, and at each look at a run does something."""
 
     def __init__(self, at: Callable[[str], None] = lambda name: None) -> None:
@@ -186,7 +186,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
         states = [run["state"] for run in read_json(sweep.table)["runs"]]
         assert states == ["finished", "failed", "failed", "unfinished"]  # it did not wait for the fourth
         (second.path / "stray").unlink()
-        results = run_sweep(planned(arguments), Silence(), "")
+        results = run_sweep(planned(arguments), SilentScreen(), "")
         assert [result.state for result in results] == ["finished"] * 4
     return folder, arguments, screen.warned
 
@@ -274,7 +274,7 @@ def test_a_run_folder_of_another_config_is_not_taken_for_ours(here: Path) -> Non
     sweep.folder.mkdir()
     (sweep.folder / "stray").touch()
     with pytest.raises(RunError, match="already holds files"):
-        run_sweep(sweep, Silence(), "")
+        run_sweep(sweep, SilentScreen(), "")
 
 
 def test_the_other_commands_of_the_page_ask_for_what_can_be_run(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_a_gradient_that_is_not_finite_takes_no_step() -> None:
     model.weight.grad = torch.full_like(model.weight, float("inf"))
     optimizer.accumulate()
     assert not math.isfinite(optimizer.clip(1.0))
-    optimizer.drop()
+    optimizer.drop_gradients()
     assert optimizer.without_gradient() == ["weight"]
 
 
@@ -320,10 +320,10 @@ def stepped() -> MasterAdamW:
 
 
 def test_a_checkpoint_gives_back_exactly_what_was_saved(tmp_path: Path) -> None:
-    optimizer, memory = stepped(), {"best": 0.1 + 0.2, "waited": 3}
-    path = checkpoint.save(tmp_path / "checkpoints", optimizer.state(), 40, memory, keep=2)
+    optimizer, state = stepped(), {"best": 0.1 + 0.2, "waited": 3}
+    path = checkpoint.save(tmp_path / "checkpoints", optimizer.state(), 40, state, keep=2)
     found = checkpoint.find(tmp_path / "checkpoints").checkpoint
-    assert found == checkpoint.Checkpoint(path, 40, memory)
+    assert found == checkpoint.Checkpoint(path, 40, state)
     model = nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3))
     again = optimizer_of(model)
     again.load(checkpoint.tensors_of(found))
@@ -357,7 +357,7 @@ def test_a_step_saved_again_replaces_the_first(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, stepped().state(), 3, {"best": 2.0}, keep=2)
     found = checkpoint.find(tmp_path).checkpoint
     assert found is not None
-    assert found.memory == {"best": 2.0}
+    assert found.state == {"best": 2.0}
 
 
 def test_where_nothing_was_saved_there_is_nothing(tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_a_checkpoint_is_safetensors_and_json_only(tmp_path: Path) -> None:
     assert sorted(file.name for file in path.iterdir()) == sorted(
         [checkpoint.MANIFEST, checkpoint.STATE, checkpoint.TENSORS]
     )
-    assert json.loads((path / checkpoint.STATE).read_text())["memory"] == {"best": None}
+    assert json.loads((path / checkpoint.STATE).read_text())["state"] == {"best": None}
 
 
 # Cut and resumed

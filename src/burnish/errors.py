@@ -69,7 +69,7 @@ class Interrupted(Exception):
     Not a ``KeyboardInterrupt``, which the command line's library would swallow.
     """
 
-    def __init__(self, saved: int, go_on: str, signal: int) -> None:
+    def __init__(self, saved: int, resume_command: str, signal: int) -> None:
         self.signal = signal
         done = f"everything up to step {saved} is saved" if saved else "no step was saved yet"
-        super().__init__(f"Stopped: {done}.\nGo on with: {go_on}")
+        super().__init__(f"Stopped: {done}.\nGo on with: {resume_command}")

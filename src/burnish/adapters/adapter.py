@@ -1,4 +1,4 @@
-"""Adapters on a frozen base: through peft and in its file format, where peft has the method."""
+"""New adapters on a frozen base: through peft and in its file format, where peft has the method."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from burnish.errors import ModelError
 from burnish.model.layers import layers_of
 from burnish.model.quantize import weight_count
 
-WHOLE_WEIGHT = ("olora", "pissa")
-"""Starts of LoRA that take their product out of the base's weight: W = (W - s B A) + s B A."""
+STARTS_IN_WEIGHT = ("olora", "pissa")
+"""Starts of LoRA that subtract their product from the base's weight: W = (W - s B A) + s B A."""
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptedModel:
     """A model with a new adapter in place. ``model`` is what runs: for virtual tokens peft's wrapper, else
     the base itself with more in its layers. ``save`` writes the adapter into a folder."""
 
@@ -54,7 +54,7 @@ class ParameterCount:
         return f"{self.trainable:,} of {self.total:,} parameters trained ({share:.2%})"
 
 
-def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequence[int]) -> Adapted:
+def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Sequence[int]) -> AdaptedModel:
     """Freeze ``model`` and add what ``config`` says, on the base's device, the meta device too.
 
     LoRA adds (alpha / rank) B A to its layers' weights (Hu et al. 2021, arXiv:2106.09685); B starts at zero,
@@ -65,34 +65,36 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Seq
     of its own, so are their rows in it. Raises ``ModelError`` where the model has no such layers.
     """
     assert config.kind != "none"
-    whole = list(config.modules_to_save) or None
+    modules = list(config.modules_to_save) or None
     rows = _token_rows(model, train_tokens, config.modules_to_save) if train_tokens else None
     if config.kind == "bottleneck":
-        extras = saved.Extras(whole, rows)
+        extras = saved.Extras(modules, rows)
         add_bottlenecks(model, config)
-        _guarded(extras.add_to, model)
-        return Adapted(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras))
+        _as_model_error(extras.add_to, model)
+        return AdaptedModel(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras))
     if config.kind in ("prompt", "prefix"):
         settings = virtual_config(config)
     elif config.kind == "ia3":
-        settings = _ia3_config(model, config, whole)
+        settings = _ia3_config(model, config, modules)
     else:
-        settings = _lora_config(model, config, whole)
+        settings = _lora_config(model, config, modules)
     settings.trainable_token_indices = rows
     # Without the cast, adapters have the type of the base: their fp32 masters are the optimizer's.
-    wrapper = _guarded(get_peft_model, model, settings, autocast_adapter_dtype=False)
-    saved.settle_types(wrapper)
+    wrapper = _as_model_error(get_peft_model, model, settings, autocast_adapter_dtype=False)
+    saved.set_dtypes(wrapper)
     if config.kind in ("prompt", "prefix"):
-        saved.read_trained_tokens(wrapper)
+        saved.use_trained_embeddings(wrapper)
         if config.kind == "prefix":
             begin_as_text(model, wrapper.prompt_encoder["default"], config.virtual_tokens)
-        return Adapted(wrapper, lambda folder: saved.save_adapter(wrapper, folder))
-    start = _product(wrapper) if config.init in WHOLE_WEIGHT else {}
-    return Adapted(wrapper.get_base_model(), lambda folder: saved.save_adapter(wrapper, folder, start=start))
+        return AdaptedModel(wrapper, lambda folder: saved.save_adapter(wrapper, folder))
+    start = _first_matrices(wrapper) if config.init in STARTS_IN_WEIGHT else {}
+    return AdaptedModel(
+        wrapper.get_base_model(), lambda folder: saved.save_adapter(wrapper, folder, start=start)
+    )
 
 
 def count_parameters(model: torch.nn.Module) -> ParameterCount:
-    """Weights packed into fewer bits count as what they stand for."""
+    """Parameters of a model and the trained ones. Packed ones count as the weights that they stand for."""
     sizes = [(weight_count(p), p.requires_grad) for p in model.parameters()]
     return ParameterCount(sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained))
 
@@ -118,7 +120,7 @@ def untrained_tokens(model: PreTrainedModel, candidates: Sequence[int]) -> list[
     return found
 
 
-def _lora_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str] | None) -> LoraConfig:
+def _lora_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[str] | None) -> LoraConfig:
     alpha = config.alpha if config.alpha is not None else 2 * config.rank
     names = None if config.targets in ("auto", "all-linear") else _targets(model, config)
     numbers = layer_numbers(config.layers, len(layers_of(model))) if config.layers else None
@@ -136,11 +138,11 @@ def _lora_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str]
         init_lora_weights=True if config.init == "default" else config.init,
         target_modules=names or "all-linear",
         layers_to_transform=numbers,
-        modules_to_save=whole,
+        modules_to_save=to_save,
     )
 
 
-def _ia3_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str] | None) -> IA3Config:
+def _ia3_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[str] | None) -> IA3Config:
     linear, attention = linear_names(model), attention_names(model)
     if config.targets == "auto":
         behind, before = ia3_names(model)
@@ -158,7 +160,7 @@ def _ia3_config(model: PreTrainedModel, config: AdapterConfig, whole: list[str] 
         task_type="CAUSAL_LM",
         target_modules=shortest_endings(wanted, linear),
         feedforward_modules=shortest_endings(before, linear),
-        modules_to_save=whole,
+        modules_to_save=to_save,
     )
 
 
@@ -179,14 +181,14 @@ def _targets(model: PreTrainedModel, config: AdapterConfig) -> list[str] | None:
 
 
 def _token_rows(
-    model: PreTrainedModel, tokens: Sequence[int], whole: Sequence[str]
+    model: PreTrainedModel, tokens: Sequence[int], modules: Sequence[str]
 ) -> dict[str, list[int]] | None:
     """The tables to train these tokens' rows of, by the names of their modules: those that are not trained
     whole."""
     names = {id(module): name for name, module in model.named_modules()}
     table, head = model.get_input_embeddings(), model.get_output_embeddings()
     ends = [table] if head is None else [table, head]
-    rest = [end for end in ends if not any(names[id(end)].endswith(name) for name in whole)]
+    rest = [end for end in ends if not any(names[id(end)].endswith(name) for name in modules)]
     if head is not None and head.weight is table.weight:
         if len(rest) == 1:
             raise ModelError(
@@ -204,7 +206,7 @@ def _token_rows(
     return {names[id(end)]: list(tokens) for end in rest} or None
 
 
-def _product(wrapper: PeftModel) -> dict[str, Tensor]:
+def _first_matrices(wrapper: PeftModel) -> dict[str, Tensor]:
     """LoRA's matrices as they are now, by peft's names for them in a file."""
     return {
         name: tensor.detach().clone()
@@ -213,8 +215,8 @@ def _product(wrapper: PeftModel) -> dict[str, Tensor]:
     }
 
 
-def _guarded(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """peft's word for what it cannot do, as an error of ours."""
+def _as_model_error(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call peft, and raise what it cannot do as a ``ModelError``."""
     try:
         return call(*arguments, **named)
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:

@@ -84,7 +84,7 @@ def _halves(layer: nn.Module, config: AdapterConfig) -> list[nn.Module]:
 
 
 def _through_the_network(half: nn.Module, _: Any, output: Any) -> Any:
-    """Attention gives more than hidden states, some MLPs too."""
+    """The hook behind a half. Attention returns more than hidden states, some MLPs too."""
     network = getattr(half, NAME)
     if isinstance(output, torch.Tensor):
         return network(output)

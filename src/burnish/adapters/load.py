@@ -17,12 +17,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from burnish.adapters.origin import (
-    Origin,
-    card_of,
+from burnish.adapters.folder import (
+    BaseIdentity,
+    base_in_memory,
+    base_of,
     is_adapter,
-    origin_in_memory,
-    origin_of,
+    metadata_of,
     weights_sha256,
 )
 from burnish.adapters.saved import attach
@@ -42,20 +42,26 @@ from burnish.model.load import (
     quiet_libraries,
 )
 from burnish.model.quantize import Kind, dequantize
+from burnish.template import ChatTemplate
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its tokenizer. ``place``: the folder or Hub id that it came from; ``typed_tokens``: how
+    """A model with its tokenizer. ``location``: the folder or Hub id that it came from; ``typed_tokens``: how
     training read special tokens that a person typed; ``stop_ids``: where its own generation config stops;
     ``commit``: that of a Hub id, whose branch may move."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    place: str
+    location: str
     typed_tokens: Literal["text", "special"]
     stop_ids: tuple[int, ...] = ()
     commit: str | None = None
+
+    def chat_template(self) -> ChatTemplate:
+        """The template of its tokenizer, as the model was trained with it. Raises ``TemplateError`` where it
+        has none."""
+        return ChatTemplate(self.tokenizer, typed_tokens=self.typed_tokens, base_stop_ids=self.stop_ids)
 
 
 def load_model(
@@ -64,38 +70,40 @@ def load_model(
     revision: str | None = None,
     dtype: Dtype = "auto",
     quantize: Kind = "none",
-    base: bool = False,
-    whole: bool = False,
+    base_only: bool = False,
+    dequantized: bool = False,
     device: str | None = None,
     base_model: PreTrainedModel | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
 
-    An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base``: the
-    base alone, with the adapter's tokenizer and template; ``whole``: what was quantized stands in fp32 as the
-    weights that it means. ``quantize``: of a plain model. ``device``: where to; unset: to the GPU where there
-    is one. ``base_model``: the base that a run or an adapter began from, where that is a model in memory; it
-    stays as it is. Raises ``ModelError`` for what is missing, unsafe (pickles), no model, or an adapter that
-    does not fit.
+    An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base_only``:
+    the base without it, with the adapter's tokenizer and template; ``dequantized``: the base's weights in
+    fp32, at the values that the quantized ones stand for. ``quantize``: of a plain model. ``device``: where
+    to; unset: to the GPU where there is one. ``base_model``: the base that a run or an adapter began from,
+    where that is a model in memory; it stays as it is. Raises ``ModelError`` for what is missing, unsafe
+    (pickles), no model, or an adapter that does not fit.
     """
     quiet_libraries()
-    place = locate(name)
-    folder, card = Path(place), card_of(Path(place))
-    tokenizer = load_plain_tokenizer(place, revision)
+    location = locate(name)
+    folder, metadata = Path(location), metadata_of(Path(location))
+    tokenizer = load_plain_tokenizer(location, revision)
     home = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if is_adapter(place):
-        model = _load_adapted(folder, tokenizer, dtype, home, base_model, base=base, whole=whole)
-    elif base and card:
-        origin = origin_of(folder)
+    if is_adapter(location):
+        model = _load_adapted(
+            folder, tokenizer, dtype, home, base_model, base_only=base_only, dequantized=dequantized
+        )
+    elif base_only and metadata:
+        base = base_of(folder)
         if base_model is None:
-            model = load_model(origin.name, revision=origin.revision, dtype=dtype, device=home).model
+            model = load_model(base.name, revision=base.revision, dtype=dtype, device=home).model
         else:
-            model = _borrowed_base(folder, origin, dtype, home, base_model)
+            model = _borrowed_base(folder, base, dtype, home, base_model)
     else:
-        model = load_plain(place, revision, dtype, quantize, home)
-    typed = card.get("typed_tokens", "text")
-    stop_ids = stop_ids_of(place, revision)
-    return LoadedModel(model, tokenizer, place, typed, stop_ids, commit_of(place, revision))
+        model = load_plain(location, revision, dtype, quantize, home)
+    typed = metadata.get("typed_tokens", "text")
+    stop_ids = stop_ids_of(location, revision)
+    return LoadedModel(model, tokenizer, location, typed, stop_ids, commit_of(location, revision))
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ class LoadedTokenizer:
     its config says; ``stop_ids``: the ids at which its own generation config stops."""
 
     tokenizer: PreTrainedTokenizerBase
-    place: str
+    location: str
     positions: int | None
     typed_tokens: Literal["text", "special"]
     stop_ids: tuple[int, ...]
@@ -113,9 +121,9 @@ class LoadedTokenizer:
 def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer:
     """What can be known of a model before its weights are read. Raises ``ModelError`` as ``load_model``."""
     quiet_libraries()
-    place = locate(name)
-    tokenizer = load_plain_tokenizer(place, revision)
-    base = locate(origin_of(Path(place)).name) if is_adapter(place) else place
+    location = locate(name)
+    tokenizer = load_plain_tokenizer(location, revision)
+    base = locate(base_of(Path(location)).name) if is_adapter(location) else location
     local = Path(base).is_dir()
     try:
         config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
@@ -123,10 +131,10 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
         raise ModelError(f"{base} has no config that loads: {first_line(error)}") from error
     return LoadedTokenizer(
         tokenizer,
-        place,
+        location,
         getattr(config, "max_position_embeddings", None),
-        card_of(Path(place)).get("typed_tokens", "text"),
-        stop_ids_of(place, revision),
+        metadata_of(Path(location)).get("typed_tokens", "text"),
+        stop_ids_of(location, revision),
     )
 
 
@@ -146,11 +154,11 @@ def borrowed_model(
     return LoadedModel(copied, copy.deepcopy(tokenizer), MEMORY, "text", stop_ids)
 
 
-def stop_ids_of(place: str, revision: str | None) -> tuple[int, ...]:
+def stop_ids_of(location: str, revision: str | None) -> tuple[int, ...]:
     """Where generation stops by a model's own ``generation_config.json``; nowhere, where it has none."""
     try:
         generation = GenerationConfig.from_pretrained(
-            place, revision=revision, local_files_only=Path(place).is_dir()
+            location, revision=revision, local_files_only=Path(location).is_dir()
         )
     except (OSError, ValueError):
         return ()
@@ -163,7 +171,7 @@ def stop_ids_in(generation: GenerationConfig | None) -> tuple[int, ...]:
 
 
 def locate(name: str) -> str:
-    """The folder that a name means, checked to be safe and whole, which of a run is its ``final/``; or the
+    """The folder that a name means, checked to be safe and complete: of a run its ``final/``; or the
     Hub id, as it is. Raises ``ModelError`` for what is neither."""
     if name == MEMORY:
         raise ModelError(
@@ -185,12 +193,14 @@ def locate(name: str) -> str:
 def shape_of(name: str, revision: str | None = None) -> PretrainedConfig:
     """The config of a model: of a name as ``load_model`` takes it, or of a folder with config.json alone."""
     folder = Path(name)
-    alone = (folder / "config.json").is_file() and not (folder / RUN_CONFIG).exists()
-    place = str(folder) if alone else locate(name)
-    if is_adapter(place):
+    is_plain = (folder / "config.json").is_file() and not (folder / RUN_CONFIG).exists()
+    location = str(folder) if is_plain else locate(name)
+    if is_adapter(location):
         raise ModelError(f"{name} is an adapter, not a whole model", fix="Name its base.")
     try:
-        return AutoConfig.from_pretrained(place, revision=revision, local_files_only=Path(place).is_dir())
+        return AutoConfig.from_pretrained(
+            location, revision=revision, local_files_only=Path(location).is_dir()
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{name} has no config that loads: {first_line(error)}",
@@ -205,45 +215,45 @@ def _load_adapted(
     device: str,
     base_model: PreTrainedModel | None,
     *,
-    base: bool,
-    whole: bool,
+    base_only: bool,
+    dequantized: bool,
 ) -> PreTrainedModel:
-    """The adapter's base with the adapter in it, or (``base``) without it."""
-    origin = origin_of(folder)
+    """The adapter's base with the adapter in it, or (``base_only``) without it."""
+    base = base_of(folder)
     if base_model is None:
-        model = _checked_base(folder, origin, dtype, device)
+        model = _checked_base(folder, base, dtype, device)
     else:
-        model = _borrowed_base(folder, origin, dtype, device, base_model)
+        model = _borrowed_base(folder, base, dtype, device, base_model)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    if whole:
+    if dequantized:
         model = dequantize(model)
-    return model if base else attach(model, folder)
+    return model if base_only else attach(model, folder)
 
 
-def _checked_base(folder: Path, origin: Origin, dtype: Dtype, device: str) -> PreTrainedModel:
+def _checked_base(folder: Path, base: BaseIdentity, dtype: Dtype, device: str) -> PreTrainedModel:
     with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(origin.name))
+        found = beside.submit(weights_sha256, locate(base.name))
         model = load_model(
-            origin.name, revision=origin.revision, dtype=dtype, quantize=origin.quantize, device=device
+            base.name, revision=base.revision, dtype=dtype, quantize=base.quantize, device=device
         ).model
         # A Hub id without local files has no hash; its revision stands for it.
-        _require_same_base(folder, origin, replace(origin, sha256=found.result()))
+        _require_same_base(folder, base, replace(base, sha256=found.result()))
     return model
 
 
 def _borrowed_base(
-    folder: Path, origin: Origin, dtype: Dtype, device: str, base_model: PreTrainedModel
+    folder: Path, base: BaseIdentity, dtype: Dtype, device: str, base_model: PreTrainedModel
 ) -> PreTrainedModel:
-    _require_same_base(folder, origin, origin_in_memory(base_model))
+    _require_same_base(folder, base, base_in_memory(base_model))
     kind = None if dtype == "auto" else DTYPES[dtype]
     return borrow(base_model, own_weights=False, dtype=kind, device=device)
 
 
-def _require_same_base(folder: Path, origin: Origin, found: Origin) -> None:
-    if not origin.is_that_of(found):
+def _require_same_base(folder: Path, base: BaseIdentity, found: BaseIdentity) -> None:
+    if not base.matches(found):
         raise ModelError(
             f"{folder} was trained on other weights than those that {found.name} holds now",
-            why=f"It was trained on {origin}, and this is {found}; what it learnt holds for the first.",
+            why=f"It was trained on {base}, and this is {found}; what it learnt holds for the first.",
             fix="Put the base back as it was, or train anew on this one.",
         )

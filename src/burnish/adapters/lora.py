@@ -1,4 +1,4 @@
-"""A linear layer with its LoRA or DoRA in as few passes over memory as there are products."""
+"""Linear layers fused with their LoRA or DoRA: as few passes over memory as there are products."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
-from burnish.model.quantize import is_quantized, multiplies_whole, whole_weight
+from burnish.model.quantize import dequantized_weight, is_quantized, multiplies_dequantized
 
 LORA, DORA = "lora", "dora"
 
@@ -57,12 +57,12 @@ def _is_plain(module: Any) -> bool:
         and names[0] in module.lora_A
         and not (module.merged or module.disable_adapters)
         and (not module.lora_variant or is_dora(module, names[0]))
-        and (type(base) is nn.Linear or multiplies_whole(base))
+        and (type(base) is nn.Linear or multiplies_dequantized(base))
         and not base.weight.requires_grad
         and getattr(base, "bias", None) is None
         and isinstance(module.lora_dropout[names[0]], nn.Identity)
         and not any(layer[names[0]].bias is not None for layer in (module.lora_A, module.lora_B))
-        and (multiplies_whole(base) or module.lora_A[names[0]].weight.dtype == base.weight.dtype)
+        and (multiplies_dequantized(base) or module.lora_A[names[0]].weight.dtype == base.weight.dtype)
     )
 
 
@@ -73,7 +73,7 @@ def _forward_of(module: Any) -> Any:
     lengths = module.lora_magnitude_vector[name] if _kind(module) == DORA else None
 
     def forward(x: Tensor) -> Tensor:
-        # The weights are read here, since those of a model that is split over ranks are whole only now.
+        # The weights are read here, since those of a model that is split over ranks are gathered only now.
         if lengths is None:
             return _FusedLora.apply(x, base, base.weight, down.weight, up.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
         return _FusedDora.apply(x, base, base.weight, down.weight, up.weight, lengths.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
@@ -84,14 +84,14 @@ def _forward_of(module: Any) -> Any:
 class _FusedLora(torch.autograd.Function):
     """y = x W^T + s (x A^T) B^T (Hu et al. 2021, arXiv:2106.09685), W frozen. The second product adds into
     the result of the first, where a sum of two results reads and writes each of them once more. A quantized W
-    is whole only while it is multiplied."""
+    is dequantized only while it is multiplied."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, base: nn.Module, weight: Tensor, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        low, y = _sum(rows, _whole(base, weight, x.dtype), down, up, scale)
+        low, y = _sum(rows, _base_weight(base, weight, x.dtype), down, up, scale)
         ctx.save_for_backward(rows, low, weight, down, up)
         ctx.scale, ctx.base = scale, base
         return y.view(*x.shape[:-1], -1)
@@ -124,9 +124,9 @@ class _FusedDora(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        whole = _whole(base, weight, x.dtype)
-        low, plain = _sum(rows, whole, down, up, scale)
-        more = (lengths / row_lengths(whole, down, up, scale) - 1).to(x.dtype)
+        full = _base_weight(base, weight, x.dtype)
+        low, plain = _sum(rows, full, down, up, scale)
+        more = (lengths / row_lengths(full, down, up, scale) - 1).to(x.dtype)
         y = plain.addcmul_(plain, more).view(*x.shape[:-1], -1)
         ctx.save_for_backward(rows, low, weight, down, up, lengths, more, y)
         ctx.scale, ctx.base = scale, base
@@ -152,14 +152,14 @@ def row_lengths(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tenso
     return grown.to(weight.dtype).float()
 
 
-def _whole(base: nn.Module, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    return whole_weight(base, dtype) if is_quantized(base) else weight
+def _base_weight(base: nn.Module, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return dequantized_weight(base, dtype) if is_quantized(base) else weight
 
 
-def _sum(rows: Tensor, whole: Tensor, down: Tensor, up: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _sum(rows: Tensor, weight: Tensor, down: Tensor, up: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     low = rows @ down.T
     low *= scale
-    return low, torch.mm(rows, whole.T).addmm_(low, up.T)
+    return low, torch.mm(rows, weight.T).addmm_(low, up.T)
 
 
 def _gradients(
@@ -170,7 +170,7 @@ def _gradients(
     d_low *= ctx.scale
     dx = None
     if ctx.needs_input_grad[0]:
-        dx = torch.mm(dy, _whole(ctx.base, weight, dy.dtype)).addmm_(d_low, down)
+        dx = torch.mm(dy, _base_weight(ctx.base, weight, dy.dtype)).addmm_(d_low, down)
     return dx, d_low.T @ rows, dy.T @ low
 
 

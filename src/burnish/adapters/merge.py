@@ -13,7 +13,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from burnish.adapters.origin import kind_of
+from burnish.adapters.folder import kind_of
 from burnish.errors import ModelError
 
 WRAPPERS = (BaseTunerLayer, AuxiliaryTrainingWrapper)
@@ -28,7 +28,7 @@ NO_WEIGHT = {
 
 
 def require_mergeable(folder: Path) -> None:
-    """``ModelError`` for an adapter that cannot become part of weights."""
+    """Raises ``ModelError`` for an adapter that cannot become part of weights."""
     kind = kind_of(folder)
     if kind in NO_WEIGHT:
         raise ModelError(
@@ -90,9 +90,9 @@ def _merged(layer: Any, shared: set[int]) -> nn.Module:
                 plain.weight = nn.Parameter(plain.weight.clone())
             layer.merge(safe_merge=True)
     except (NotImplementedError, ValueError, RuntimeError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"the adapter cannot be merged: {said[0]}",
+            f"the adapter cannot be merged: {lines[0]}",
             why="Its method cannot be made part of weights, or its weights are not finite.",
             fix="Use it as it is, beside its base.",
         ) from error

@@ -51,8 +51,8 @@ PREFIXES = ("lora_", "ia3_", "trainable_tokens_", "modules_to_save")
 """How names of adapters' parameters begin, somewhere behind a dot."""
 
 
-def settle_types(wrapper: PeftModel) -> None:
-    """Adapters in the type of the base's products, also on packed weights, but what scales in fp32."""
+def set_dtypes(wrapper: PeftModel) -> None:
+    """Cast adapters to the type of the base's products, on packed weights too, and what scales to fp32."""
     dtype = wrapper.get_base_model().dtype
     for name, parameter in wrapper.named_parameters():
         if any(part in name for part in VECTORS):
@@ -64,8 +64,8 @@ def settle_types(wrapper: PeftModel) -> None:
             module.forward = MethodType(IA3Linear.forward, module)  # peft's for packed weights gives fp32
 
 
-def read_trained_tokens(wrapper: PeftModel) -> None:
-    """Let virtual tokens stand before the embeddings as they are now, trained rows in them."""
+def use_trained_embeddings(wrapper: PeftModel) -> None:
+    """Put virtual tokens before the embeddings with their trained rows."""
     if hasattr(wrapper, "word_embeddings"):
         wrapper.word_embeddings = wrapper.get_base_model().get_input_embeddings()
 
@@ -87,7 +87,7 @@ def save_adapter(wrapper: PeftModel, folder: Path, start: Mapping[str, Tensor] =
     tensors = adapter_tensors(wrapper)
     written = settings.to_dict() | {"inference_mode": True}
     if start:
-        tensors, written = _for_the_whole_base(tensors, start, written)
+        tensors, written = _for_the_unchanged_base(tensors, start, written)
     if settings.trainable_token_indices:
         written["trainable_token_indices"] = settings.trainable_token_indices
     _write(folder, written, tensors)
@@ -106,7 +106,8 @@ class Extras:
 
 
 def save_bottlenecks(model: PreTrainedModel, folder: Path, config: AdapterConfig, extras: Extras) -> None:
-    """The same for bottlenecks, whose config names what ``attach`` needs to make them again."""
+    """Write bottlenecks into ``folder``, with a config that names what ``attach`` needs to make them
+    again."""
     written = {
         "peft_type": BOTTLENECK,
         "task_type": "CAUSAL_LM",
@@ -118,7 +119,7 @@ def save_bottlenecks(model: PreTrainedModel, folder: Path, config: AdapterConfig
 
 
 def attach(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put the adapter in ``folder`` on its base, ready to answer; gives what runs (see ``Adapted``).
+    """Put the adapter in ``folder`` on its base, ready to answer; returns what runs (see ``AdaptedModel``).
 
     Raises ``ModelError`` where its tensors are not those that this base needs, or where it changes nothing.
     """
@@ -150,12 +151,12 @@ def _attach_peft(
     settings.inference_mode = True
     settings.trainable_token_indices = written.get("trainable_token_indices")
     wrapper = PeftModelForCausalLM(model, settings, autocast_adapter_dtype=False)
-    settle_types(wrapper)
+    set_dtypes(wrapper)
     result = set_peft_model_state_dict(wrapper, tensors)
     own = {name for name, _ in wrapper.named_parameters() if any(f".{part}" in name for part in PREFIXES)}
     unexpected = [name for name in result.unexpected_keys if name != "prompt_embeddings"]  # in its encoder
     _require_keys(folder, model, [name for name in result.missing_keys if name in own], unexpected)
-    read_trained_tokens(wrapper)
+    use_trained_embeddings(wrapper)
     wrapper.eval()
     return wrapper
 
@@ -175,7 +176,7 @@ def _attach_bottlenecks(
 
 @contextmanager
 def _fitting(folder: Path, model: PreTrainedModel) -> Iterator[None]:
-    """What peft and torch say of an adapter that does not fit, as an error of ours."""
+    """Raises what peft and torch say of an adapter that does not fit as a ``ModelError``."""
     try:
         yield
     except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
@@ -236,7 +237,7 @@ def _extras_change(model: nn.Module) -> bool:
     return False
 
 
-def _for_the_whole_base(
+def _for_the_unchanged_base(
     tensors: Mapping[str, Tensor], start: Mapping[str, Tensor], settings: dict[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """s (B A - B0 A0) = s [B, -B0] [A; A0], of twice the rank, with the scale s kept."""

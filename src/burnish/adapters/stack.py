@@ -21,10 +21,10 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from burnish.adapters.bottleneck import NAME, Bottleneck
+from burnish.adapters.folder import BaseIdentity, base_of, is_adapter, kind_of, metadata_of, weights_sha256
 from burnish.adapters.load import LoadedModel, load_model, locate, stop_ids_of
 from burnish.adapters.lora import is_dora
 from burnish.adapters.merge import adapted_layers
-from burnish.adapters.origin import Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.adapters.saved import CONFIG, attach
 from burnish.errors import ConfigError, ModelError
 from burnish.files import read_json
@@ -37,16 +37,16 @@ CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 @dataclass(frozen=True)
 class Adapters:
-    """A base, and by name what each adapter makes of it, with the tokenizer of its training. All of these
-    models share the base's weights. ``kinds``: the adapters' methods."""
+    """A base, and by name the ``models`` that each adapter makes of it, with the tokenizer of its training.
+    All of them share the base's weights. ``kinds``: the adapters' methods."""
 
     base: LoadedModel
-    alone: Mapping[str, LoadedModel]
+    models: Mapping[str, LoadedModel]
     kinds: Mapping[str, str]
 
 
 def open_adapters(
-    places: Mapping[str, str],
+    locations: Mapping[str, str],
     base: str | None = None,
     *,
     dtype: Dtype = "auto",
@@ -57,17 +57,17 @@ def open_adapters(
     ``base``: a model to use; unset: the one that the first adapter was trained on. Raises ``ModelError``
     where an adapter was trained on another one.
     """
-    assert places
-    folders = {name: _adapter_folder(place) for name, place in places.items()}
-    origins = {name: origin_of(folder) for name, folder in folders.items()}
-    first = next(iter(origins.values()))
+    assert locations
+    folders = {name: _adapter_folder(location) for name, location in locations.items()}
+    bases = {name: base_of(folder) for name, folder in folders.items()}
+    first = next(iter(bases.values()))
     name = base or first.name
     revision = first.revision if name == first.name else None
-    wanted = Origin(name, revision, first.quantize, weights_sha256(locate(name)))
-    for name, origin in origins.items():
-        if not origin.is_that_of(wanted):
+    wanted = BaseIdentity(name, revision, first.quantize, weights_sha256(locate(name)))
+    for name, found in bases.items():
+        if not found.matches(wanted):
             raise ModelError(
-                f"the adapter {name} was trained on {origin}, not on {wanted}",
+                f"the adapter {name} was trained on {found}, not on {wanted}",
                 why="What an adapter learnt is a difference to one set of weights.",
                 fix="Give adapters of one base, or chat with each alone.",
             )
@@ -75,8 +75,8 @@ def open_adapters(
         wanted.name, revision=wanted.revision, dtype=dtype, quantize=wanted.quantize, device=device
     )
     loaded.model.requires_grad_(False).eval()
-    alone = {name: _on(loaded.model, name, folder) for name, folder in folders.items()}
-    return Adapters(loaded, alone, {name: kind_of(folder) for name, folder in folders.items()})
+    models = {name: _on(loaded.model, name, folder) for name, folder in folders.items()}
+    return Adapters(loaded, models, {name: kind_of(folder) for name, folder in folders.items()})
 
 
 def _on(base: PreTrainedModel, name: str, folder: Path) -> LoadedModel:
@@ -90,15 +90,15 @@ def _on(base: PreTrainedModel, name: str, folder: Path) -> LoadedModel:
         )
     tokenizer = load_plain_tokenizer(str(folder), None)
     model = attach(sharing(base, len(tokenizer)), folder)
-    typed = card_of(folder).get("typed_tokens", "text")
+    typed = metadata_of(folder).get("typed_tokens", "text")
     return LoadedModel(model, tokenizer, str(folder), typed, stop_ids_of(str(folder), None))
 
 
-def _adapter_folder(place: str) -> Path:
-    folder = Path(locate(place))
+def _adapter_folder(location: str) -> Path:
+    folder = Path(locate(location))
     if not is_adapter(str(folder)):
         raise ModelError(
-            f"{place} is no adapter: it is whole weights",
+            f"{location} is not an adapter: it is a whole model",
             why="Only adapters can stand beside each other on one base.",
             fix="Give runs of an adapter, or chat with this model alone.",
         )
@@ -128,18 +128,18 @@ def stacked(adapters: Adapters, weights: Mapping[str, float]) -> PreTrainedModel
     tokens and modules trained whole: the base's value and the weighted sum of the changes to it. Raises
     ``ConfigError`` for a name that is none and ``ModelError`` for what cannot be stacked.
     """
-    unknown = [name for name in weights if name not in adapters.alone]
+    unknown = [name for name in weights if name not in adapters.models]
     if unknown:
         raise ConfigError(
-            f"there is no adapter {unknown[0]}", fix=f"There are: {', '.join(adapters.alone)}, and none."
+            f"there is no adapter {unknown[0]}", fix=f"There are: {', '.join(adapters.models)}, and none."
         )
     chosen = {name: weight for name, weight in weights.items() if weight}
     if not chosen:
         return adapters.base.model
     if list(chosen.values()) == [1.0]:
-        return adapters.alone[next(iter(chosen))].model
+        return adapters.models[next(iter(chosen))].model
     kind = _common_kind(adapters, chosen)
-    models = {name: adapters.alone[name].model for name in chosen}
+    models = {name: adapters.models[name].model for name in chosen}
     rows = {model.get_input_embeddings().weight.shape[0] for model in models.values()}
     if len(rows) > 1:
         sizes = " and ".join(str(size) for size in sorted(rows))
@@ -155,13 +155,13 @@ def stacked(adapters: Adapters, weights: Mapping[str, float]) -> PreTrainedModel
     tables: dict[int, nn.Parameter] = {}
     for path in dict.fromkeys(path for _, found in layers for path in found):
         here = [(weight, found[path]) for weight, found in layers if path in found]
-        whole = [isinstance(layer, AuxiliaryTrainingWrapper) for _, layer in here]
-        if any(whole) and not all(whole):
+        replaced = [isinstance(layer, AuxiliaryTrainingWrapper) for _, layer in here]
+        if any(replaced) and not all(replaced):
             raise ModelError(
                 f"{path} cannot be stacked: one adapter trained its own values, another something beside it",
                 fix="Use the adapters one at a time.",
             )
-        if any(whole):
+        if any(replaced):
             layer = _summed(adapters.base.model.get_submodule(path), here, tables)
         elif kind == "ia3":
             layer = _multiplied(path, [layer for _, layer in here])
@@ -219,23 +219,23 @@ def _change(layer: Any, x: Tensor, plain: Tensor) -> Tensor:
 
 
 def _common_kind(adapters: Adapters, chosen: Mapping[str, float]) -> str:
-    """Refuses methods that cannot be added up."""
+    """The method of all the adapters chosen. Raises ``ModelError`` for methods that cannot be added up."""
     kinds = {name: adapters.kinds[name] for name in chosen}
     named = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
-    alone = "Use them one at a time."
+    fix = "Use them one at a time."
     families = {"lora" if kind in LOW_RANK else kind for kind in kinds.values()}
     if len(families) > 1:
         raise ModelError(
             f"adapters of different methods cannot be stacked: {named}",
             why="LoRA and DoRA add up with each other; any other method only with its own.",
-            fix=alone,
+            fix=fix,
         )
     (family,) = families
     if family not in ("lora", "ia3", "bottleneck"):
         raise ModelError(
             f"these adapters cannot be stacked or weighted: {named}",
             why="What stands in front of the text is all there or not; other methods are not known here.",
-            fix=alone,
+            fix=fix,
         )
     if family == "ia3" and any(weight != 1.0 for weight in chosen.values()):
         raise ModelError(
@@ -261,8 +261,8 @@ def _summed(
         if made is None:
             changed = [(share, _value(layer, name).float()) for share, layer in parts]
             more = changed[0][1].shape[0] - weight.shape[0]
-            origin = functional.pad(weight.float(), (0, 0) * (weight.dim() - 1) + (0, more))
-            total = origin + sum(share * (value - origin) for share, value in changed)
+            begun = functional.pad(weight.float(), (0, 0) * (weight.dim() - 1) + (0, more))
+            total = begun + sum(share * (value - begun) for share, value in changed)
             made = nn.Parameter(total.to(weight.dtype), requires_grad=False)
         if tokens:
             tables[id(weight)] = made

@@ -40,7 +40,7 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """The linear layers within the model's layers, by their full names."""
+    """The full names of the linear layers within the model's layers."""
     names = {id(module): name for name, module in model.named_modules()}
     return [
         names[id(module)] for layer in layers_of(model) for module in layer.modules() if is_linear(module)
@@ -48,7 +48,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
 
 
 def attention_names(model: PreTrainedModel) -> list[str]:
-    """Those within attention."""
+    """The full names of those within attention."""
     names = {id(module): name for name, module in model.named_modules()}
     return [
         names[id(module)]
@@ -62,7 +62,7 @@ def attention_names(model: PreTrainedModel) -> list[str]:
 
 def ia3_names(model: PreTrainedModel) -> tuple[list[str], list[str]]:
     """What IA3 scales (Liu et al. 2022, arXiv:2205.05638): the keys and values that come out of attention's
-    layers, and what goes into the MLP's last layer. Gives both lists of names."""
+    layers, and what goes into the MLP's last layer. Returns both lists of names."""
     attention = attention_names(model)
     scaled_behind = [name for name in attention if KEYS_AND_VALUES.search(_last(name))]
     width = model.get_input_embeddings().weight.shape[1]

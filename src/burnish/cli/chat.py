@@ -51,7 +51,7 @@ def chat(
     elif model is None:
         raise ConfigError("chat with what?", fix="burnish chat runs/quickstart")
     else:
-        opened, template = open_model(model, base=base)
+        opened, template = open_model(model, base_only=base)
         console.print(f"{model}{' (its base)' if base else ''}.", style="dim", markup=False)
     console.print(HELP, style="dim", markup=False)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)

@@ -39,7 +39,7 @@ def generate(
     else:
         assert data is not None
         asked = [conversation.asked for conversation in read(data)]
-    opened, template = open_model(model, base=base)
+    opened, template = open_model(model, base_only=base)
     sampling = Sampling(temperature, top_p, seed, max_new_tokens)
     answers = answer_all(opened, template, asked, sampling)
     for conversation, answer in zip(asked, answers, strict=True):

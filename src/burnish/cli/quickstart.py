@@ -33,7 +33,7 @@ def quickstart(
     if resume is not None:
         if full or set_:
             raise ConfigError("--resume goes with no other option", why="A run goes on exactly as it began.")
-        config = load_config(RunFolder(resume).require().config, out=str(resume))
+        config = load_config(RunFolder(resume).require_run().config, out=str(resume))
     else:
         config = quickstart_config(out, full=full, seed=seed, overrides=set_ or [])
     command = " ".join(["burnish", *sys.argv[1:]])

@@ -13,4 +13,4 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     from burnish.report import write_report
     from burnish.run.folder import RunFolder
 
-    typer.echo(write_report(RunFolder(run).require()))
+    typer.echo(write_report(RunFolder(run).require_run()))

@@ -25,7 +25,7 @@ def sweep(
     The same command goes on where a sweep was stopped. Leaves with 1 where a run failed.
     """
     from burnish.cli.screen import TerminalScreen
-    from burnish.run.screen import Silence
+    from burnish.run.screen import SilentScreen
     from burnish.sweep.combinations import plan_sweep
     from burnish.sweep.sweep import document, run_sweep
     from burnish.sweep.table import gathered, text_table
@@ -33,7 +33,7 @@ def sweep(
     screen = TerminalScreen()
     folder = out or Path("sweeps") / Path(base).stem
     asked = plan_sweep(base, over or [], set_ or [], folder)
-    results = run_sweep(asked, Silence() if json_ else screen, shlex.join(["burnish", *sys.argv[1:]]))
+    results = run_sweep(asked, SilentScreen() if json_ else screen, shlex.join(["burnish", *sys.argv[1:]]))
     if json_:
         typer.echo(json.dumps(document(asked, results), indent=2, ensure_ascii=False))
     else:

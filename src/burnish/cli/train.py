@@ -51,7 +51,7 @@ def train(
                 why="A run goes on exactly as it began; a change would make it another run.",
                 fix=f"Type: burnish train --resume {resume}",
             )
-        again = load_config(RunFolder(resume).require().config, out=str(resume))
+        again = load_config(RunFolder(resume).require_run().config, out=str(resume))
         run = sft(again, screen=screen, resume=True, command=command).folder
     else:
         settings = _settings(

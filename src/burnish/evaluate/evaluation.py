@@ -55,7 +55,7 @@ class Evaluation:
     def figures(self, measured: MeasuredModel, step: int) -> dict[str, Any]:
         """Held-out loss and sample answers after ``step`` steps. An earlier evaluation at that step, of
         an end that was cut short, is replaced."""
-        self.run.journal.forget_evaluation(step)
+        self.run.journal.cut_evaluation(step)
         return self._held_out_loss(measured, step) | self._samples(measured, step)
 
     def _held_out_loss(self, measured: MeasuredModel, step: int) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from burnish.adapters.load import LoadedModel, load_model, locate
-from burnish.adapters.origin import is_adapter
+from burnish.adapters.folder import is_adapter
+from burnish.adapters.load import load_model, locate
 from burnish.adapters.stack import Adapters, open_adapters, sharing, stacked
 from burnish.errors import ConfigError, ModelError
 from burnish.model.load import Dtype
@@ -21,26 +21,26 @@ NONE = "none"
 
 
 def open_model(
-    name: str, *, base: bool = False, dtype: Dtype = "auto", base_model: PreTrainedModel | None = None
+    name: str, *, base_only: bool = False, dtype: Dtype = "auto", base_model: PreTrainedModel | None = None
 ) -> tuple[PreTrainedModel, ChatTemplate]:
     """A run, a model folder, a Hub id or pebble, with the template (and its options) of its training.
 
-    ``base``: the base that a run started from, behind the run's template; ``base_model``: that base, where it
-    is in memory. A model without a template
-    is given ChatML-lite, which it never learned: it will answer as a base answers.
+    ``base_only``: the base that a run started from, behind the run's template; ``base_model``: that base,
+    where it is in memory. A model without a template is given ChatML-lite, which it never learned: it will
+    answer as a base answers.
     """
-    loaded = load_model(name, base=base, dtype=dtype, base_model=base_model)
+    loaded = load_model(name, base_only=base_only, dtype=dtype, base_model=base_model)
     if not loaded.tokenizer.chat_template:
         give_chatml(loaded.tokenizer)
         if len(loaded.tokenizer) > loaded.model.get_input_embeddings().weight.shape[0]:
             loaded.model.resize_token_embeddings(len(loaded.tokenizer), mean_resizing=False)
-    return loaded.model, _template(loaded)
+    return loaded.model, loaded.chat_template()
 
 
 @dataclass(frozen=True)
 class Several:
     """Adapters on one base, each with the template of its training. ``bare``: the base's own, or where it has
-    none that of the first adapter, as for ``open_model`` with ``base``."""
+    none that of the first adapter, as for ``open_model`` with ``base_only``."""
 
     adapters: Adapters
     templates: Mapping[str, ChatTemplate]
@@ -67,22 +67,24 @@ class Several:
 def open_several(given: Sequence[str], model: str | None = None) -> Several:
     """The adapters that are given, as ``name=run`` or ``run``, on the base ``model``; or on their own. A
     ``model`` that has an adapter itself is the first of them."""
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     if model is not None and is_adapter(locate(model)):
         given, model = [model, *given], None
     for text in given:
-        name, place = _named(text)
-        if name in places or name == NONE or not name or any(c.isspace() for c in name):
+        name, location = _named(text)
+        if name in locations or name == NONE or not name or any(c.isspace() for c in name):
             raise ConfigError(
                 f"--adapter {text}: {name!r} cannot be its name",
                 why=f"Each adapter needs a name of its own without spaces; {NONE} is the base.",
                 fix="Give it one: --adapter name=run.",
             )
-        places[name] = place
-    adapters = open_adapters(places, model)
-    templates = {name: _template(adapter) for name, adapter in adapters.alone.items()}
+        locations[name] = location
+    adapters = open_adapters(locations, model)
+    templates = {name: adapter.chat_template() for name, adapter in adapters.models.items()}
     own = adapters.base.tokenizer.chat_template
-    return Several(adapters, templates, _template(adapters.base) if own else next(iter(templates.values())))
+    return Several(
+        adapters, templates, adapters.base.chat_template() if own else next(iter(templates.values()))
+    )
 
 
 def parse_weights(words: Sequence[str], known: Sequence[str]) -> dict[str, float]:
@@ -107,15 +109,11 @@ def parse_weights(words: Sequence[str], known: Sequence[str]) -> dict[str, float
 
 def _named(text: str) -> tuple[str, str]:
     """``a=runs/a`` -> (a, runs/a); of a path alone the folder's name, which may hold a ``=`` itself."""
-    name, equals, place = text.partition("=")
+    name, equals, location = text.partition("=")
     if equals and not Path(text).exists():
-        return name, place
+        return name, location
     folder = Path(text).resolve()
     return (folder.parent if folder.name == "final" else folder).name, text
-
-
-def _template(loaded: LoadedModel) -> ChatTemplate:
-    return ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens, base_stop_ids=loaded.stop_ids)
 
 
 def _same(one: ChatTemplate, other: ChatTemplate) -> bool:

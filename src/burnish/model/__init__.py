@@ -1,4 +1,4 @@
-"""Names to models, and models to logits. Knows tensors, no data and no templates."""
+"""A name to a whole model; a flat batch to what the head reads. Knows tensors, no data and no templates."""
 
 import logging
 

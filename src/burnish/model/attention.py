@@ -65,7 +65,7 @@ def flat_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention within each segment and its parents; query (1, H, T, D), key and value (1, G, T, D) with H a
-    multiple of G; gives (1, T, H, D).
+    multiple of G; returns (1, T, H, D).
 
     With ``sliding_window`` w a token sees itself and the w - 1 before it. ``softcap`` c: scores become
     c tanh(score / c) (Gemma 2). ``s_aux`` (H,): a score a head that takes its share of each softmax and has
@@ -165,31 +165,31 @@ def _outside(queries: int, keys: int, window: int, dtype: torch.dtype, device: t
     return torch.zeros(queries, keys, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
 
-def forget_masks() -> None:
-    """Let go of the masks that are kept for the next pass."""
+def clear_mask_cache() -> None:
+    """Free the masks that are kept for the next pass."""
     _later.cache_clear()
     _outside.cache_clear()
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlatBatch:
     """The flat batch that is being computed: its segments, and what all of them see before themselves."""
 
     segments: Sequence[SegmentLike]
     prefix: Prefix | None = None
 
 
-_now: ContextVar[Flat | None] = ContextVar("the flat batch", default=None)
+_now: ContextVar[FlatBatch | None] = ContextVar("the flat batch", default=None)
 """Beside the model's call and not in its keywords: compiled layers would be compiled anew for each batch."""
 
 
-def flat_now() -> Flat | None:
-    """The one that is being computed; None outside of one."""
+def current_flat_batch() -> FlatBatch | None:
+    """The flat batch that is being computed; None outside of one."""
     return _now.get()
 
 
 @contextmanager
-def flat_attention_over(model: PreTrainedModel, batch: Flat) -> Iterator[None]:
+def flat_attention_over(model: PreTrainedModel, batch: FlatBatch) -> Iterator[None]:
     """Within the block the model's calls are this flat batch."""
     before = model.config._attn_implementation
     model.set_attn_implementation(FLAT)

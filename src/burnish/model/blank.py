@@ -9,11 +9,12 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from burnish.errors import ModelError
 from burnish.model.layers import layers_of
 from burnish.model.load import first_line
-from burnish.model.quantize import FewBits, Kind
+from burnish.model.quantize import Kind, MetaQuantizedLinear
 
 
 def blank_model(config: PretrainedConfig, dtype: torch.dtype, quantize: Kind = "none") -> PreTrainedModel:
-    """The causal language model of this shape, on the meta device. ``ModelError`` where there is none."""
+    """The causal language model of this shape, on the meta device. Raises ``ModelError`` where there is
+    none."""
     try:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -26,5 +27,5 @@ def blank_model(config: PretrainedConfig, dtype: torch.dtype, quantize: Kind = "
             for name, module in list(layer.named_modules()):
                 if type(module) is nn.Linear:
                     parent, _, last = name.rpartition(".")
-                    setattr(layer.get_submodule(parent), last, FewBits(module, quantize))
+                    setattr(layer.get_submodule(parent), last, MetaQuantizedLinear(module, quantize))
     return model

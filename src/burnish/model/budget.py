@@ -1,4 +1,4 @@
-"""How many tokens go through a model at a time in training: as many as are fast, if memory has the room."""
+"""How many tokens go through a model at a time in training: as many as are fast, if they fit into memory."""
 
 from __future__ import annotations
 

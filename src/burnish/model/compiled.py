@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
-from burnish.model.layers import calling, layers_of
+from burnish.model.layers import layers_of, replaced_calls
 
-WORTH = 2e14
+LEAST_OPERATIONS = 2e14
 """Floating-point operations of a run from which compiling pays: it takes half a minute, and the steps of a
 39 M model on two cores were a quarter faster with it. Counted and not timed, so that a run that is resumed
 makes the same choice."""
@@ -24,25 +24,25 @@ COMPARED = 256
 """Positions whose logits are compared: all of a large vocabulary's would take more memory than training."""
 
 
-def pays(model: nn.Module, tokens: int) -> bool:
-    """Whether a run over so many tokens is long enough, and a compiler is there. Forward and backward take
-    6 operations a parameter and token (Kaplan et al. 2020, arXiv:2001.08361)."""
+def worth_compiling(model: nn.Module, tokens: int) -> bool:
+    """Whether a run over so many tokens is long enough for it, and a compiler is there. Forward and backward
+    take 6 operations a parameter and token (Kaplan et al. 2020, arXiv:2001.08361)."""
     parameters = sum(p.numel() for p in model.parameters())
-    return 6.0 * parameters * tokens >= WORTH and shutil.which("g++") is not None
+    return 6.0 * parameters * tokens >= LEAST_OPERATIONS and shutil.which("g++") is not None
 
 
 def compiled(forward: Forward, model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, str]:
     """``forward`` with the model's layers compiled, for training alone: evaluating and answering have other
     shapes, each of which would be compiled anew. All layers share one compilation, of any number of tokens.
 
-    Compiled and tried on ``batch``. Gives ``forward`` itself where the compiler fails, or where the logits
+    Compiled and tried on ``batch``. Returns ``forward`` itself where the compiler fails, or where the logits
     move by more than rounding, and why.
     """
     layers = layers_of(model)
     calls = [torch.compile(layer._call_impl, dynamic=True) for layer in layers]
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
-        with calling(layers, calls):
+        with replaced_calls(layers, calls):
             return forward(model, batch)
 
     model.train()
@@ -58,4 +58,4 @@ def compiled(forward: Forward, model: PreTrainedModel, batch: FlatInput) -> tupl
 
 
 def _some_logits(features: Features) -> Tensor:
-    return features.reading(features.hidden.detach()[-COMPARED:]).logits().detach().float()
+    return features.with_hidden(features.hidden.detach()[-COMPARED:]).logits().detach().float()

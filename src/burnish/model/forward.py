@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from burnish.model.attention import Flat, SegmentLike, flat_attention_over
+from burnish.model.attention import FlatBatch, SegmentLike, flat_attention_over
 from burnish.model.head import Features, head_of
 from burnish.model.trial import (
     PIECE,
@@ -49,7 +49,7 @@ def flat(model: PreTrainedModel, batch: FlatInput) -> Features:
     head = head_of(model)  # only now: of a model that is split over ranks it is whole since it ran
     if head is None:
         raise NotImplementedError("its head is no plain linear layer")
-    return head.reading(states[0].flatten(0, -2))
+    return head.with_hidden(states[0].flatten(0, -2))
 
 
 def flat_with_head(model: PreTrainedModel, batch: FlatInput) -> Features:
@@ -79,7 +79,7 @@ def _flat_output(model: PreTrainedModel, batch: FlatInput) -> Tensor:
         positions = torch.cat([torch.arange(stands, device=ids.device), positions])
         segments = [Piece(0, stands), *(_behind(segment, stands) for segment in segments)]
         targets = targets + stands
-    with flat_attention_over(base, Flat(segments, None if virtual is None else virtual.prefix)):
+    with flat_attention_over(base, FlatBatch(segments, None if virtual is None else virtual.prefix)):
         output = base(**inputs, position_ids=positions[None], logits_to_keep=targets, use_cache=False)
     logits: Tensor = output.logits
     return logits
@@ -105,8 +105,8 @@ def padded(model: PreTrainedModel, batch: FlatInput) -> Features:
 def rotary_reach(model: PreTrainedModel) -> int | None:
     """The length up to which a document's rotary angles are the same whatever else is in the batch; None
     where they always are. The kind ``longrope`` (Phi-3) takes others for all of a batch whose longest
-    document is longer, which therefore has to go alone; virtual tokens count too. The kind ``dynamic`` does
-    so beyond the model's positions only, where no document gets.
+    document is longer, which therefore needs a batch of its own; virtual tokens count too. The kind
+    ``dynamic`` does so beyond the model's positions only, where no document gets.
     """
     given = getattr(model.config, "rope_parameters", None) or {}
     # Some models have a kind of their own for each type of layer.
@@ -147,9 +147,9 @@ def _head_left_out(model: PreTrainedModel) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def choose_forward(model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, str]:
-    """The fastest way that gives the logits which this model gives for each document alone.
+    """Choose the fastest pass whose logits are those that this model gives for each document by itself.
 
-    Returns the way and, where it is not ``flat``, why. Tried on a small batch of the first tokens of
+    Returns the pass and, where it is not ``flat``, why. Tried on a small batch of the first tokens of
     ``batch``, whose documents share beginnings and are longer than the model's windows, which are made short
     for the trial: the choice then holds for any other batch.
     """
@@ -158,37 +158,38 @@ def choose_forward(model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, s
     changed = as_pieces(with_neighbours_changed(tokens))
     why = ""
     with short_windows(model):
-        alone = padded(model, as_documents(tokens)).logits().float()
-        for way in (flat, flat_with_head):
+        expected = padded(model, as_documents(tokens)).logits().float()
+        for forward in (flat, flat_with_head):
             try:
-                logits = way(model, as_pieces(tokens)).logits().float()
-                moved = way(model, changed).logits().float()
+                logits = forward(model, as_pieces(tokens)).logits().float()
+                with_others = forward(model, changed).logits().float()
             except (NotImplementedError, TypeError, ValueError) as error:
                 why = why or f"flat batches do not run on {type(model).__name__} ({error})"
                 continue
-            fault = _fault(logits, alone, moved, torch.finfo(model.dtype).eps)
+            fault = _fault(logits, expected, with_others, torch.finfo(model.dtype).eps)
             if not fault:
-                return way, why
+                return forward, why
             why = why or fault
     return padded, why
 
 
-def _fault(logits: Tensor, alone: Tensor, moved: Tensor, eps: float) -> str:
-    """What is wrong with packed logits; ``moved``: the same with some documents changed.
+def _fault(logits: Tensor, expected: Tensor, with_others: Tensor, eps: float) -> str:
+    """What is wrong with packed logits, empty where nothing is; ``expected``: those of each document by
+    itself; ``with_others``: packed ones with some documents changed.
 
     A document's logits do not change at all with its neighbours, so that a leak of one token shows in bf16
-    too. They do differ from those of the document alone, by rounding, and by far where that sends a few
+    too. They do differ from those of the document by itself, by rounding, and by far where that sends a few
     tokens to other experts: so half of a document's tokens must agree.
     """
-    if logits.shape != alone.shape:
-        return f"packed logits are of shape {tuple(logits.shape)} and not {tuple(alone.shape)}"
-    largest = alone.abs().max().clamp(min=1.0)
-    noticed = (moved - logits).abs()[unchanged_targets()].max()
+    if logits.shape != expected.shape:
+        return f"packed logits are of shape {tuple(logits.shape)} and not {tuple(expected.shape)}"
+    largest = expected.abs().max().clamp(min=1.0)
+    noticed = (with_others - logits).abs()[unchanged_targets()].max()
     if not noticed <= eps * largest:
         return f"packed logits differ by {noticed:.2g} when other documents change"
     allowed = max(8 * eps, 1e-3) * largest
-    apart = (logits - alone).abs().amax(-1)
-    worst = max(float(part.median()) for part in apart.split(PIECE))
+    differences = (logits - expected).abs().amax(-1)
+    worst = max(float(part.median()) for part in differences.split(PIECE))
     if not worst <= allowed:
         return f"packed logits differ by {worst:.2g} (rounding would explain {allowed:.2g})"
     return ""

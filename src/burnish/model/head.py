@@ -27,7 +27,7 @@ class Features:
     row_numbers: Tensor | None = None
     row_values: Tensor | None = None
 
-    def reading(self, hidden: Tensor) -> Features:
+    def with_hidden(self, hidden: Tensor) -> Features:
         return replace(self, hidden=hidden)
 
     def logits(self) -> Tensor:

@@ -11,14 +11,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """Those that transformers marks, for all of its families, as units to compute again."""
+    """The model's layers: the units that transformers marks, in all of its families, for recomputation."""
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 @contextmanager
-def calling(layers: Sequence[nn.Module], calls: Sequence[Callable[..., Any]]) -> Iterator[None]:
-    """Within the block each layer runs by its call. It stands where ``nn.Module.compile`` would put it, so
-    that what surrounds the layer notices nothing."""
+def replaced_calls(layers: Sequence[nn.Module], calls: Sequence[Callable[..., Any]]) -> Iterator[None]:
+    """Within the block each layer runs the call in its place. It stands where ``nn.Module.compile`` would put
+    it, so that what surrounds the layer notices nothing."""
     for layer, call in zip(layers, calls, strict=True):
         layer._compiled_call_impl = call
     try:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from burnish.errors import ModelError
-from burnish.model.quantize import Kind, quantization, settle
+from burnish.model.quantize import Kind, quantization, use_dequantized_products
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
@@ -22,7 +22,7 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 
 
 def locate_folder(name: str) -> str:
-    """The folder that a name means, checked to be safe and whole; or the Hub id, as it is. Raises
+    """The folder that a name means, checked to be safe and complete; or the Hub id, as it is. Raises
     ``ModelError`` for what is neither."""
     if name == PEBBLE:
         return str(PEBBLE_FOLDER)
@@ -39,47 +39,47 @@ def locate_folder(name: str) -> str:
 
 
 def load_plain(
-    place: str, revision: str | None, dtype: Dtype, quantize: Kind, device: str
+    location: str, revision: str | None, dtype: Dtype, quantize: Kind, device: str
 ) -> PreTrainedModel:
     """The causal language model in a folder or at a Hub id. Raises ``ModelError`` where there is none."""
     few_bits = {} if quantize == "none" else {"quantization_config": quantization(quantize, DTYPES[dtype])}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            place,
+            location,
             revision=revision,
             dtype=DTYPES[dtype],
             use_safetensors=True,
             trust_remote_code=False,
-            local_files_only=Path(place).is_dir(),
+            local_files_only=Path(location).is_dir(),
             **few_bits,
             **({"device_map": {"": device}} if few_bits else {}),  # packed where they stay
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
-            f"{place} cannot be loaded: {first_line(error)}",
+            f"{location} cannot be loaded: {first_line(error)}",
             fix="It must be a causal language model that transformers knows, with safetensors weights.",
         ) from error
     if few_bits:
-        settle(model)
+        use_dequantized_products(model)
         return model
     return model.to(device)
 
 
-def load_plain_tokenizer(place: str, revision: str | None) -> PreTrainedTokenizerBase:
+def load_plain_tokenizer(location: str, revision: str | None) -> PreTrainedTokenizerBase:
     """The tokenizer beside it. Raises ``ModelError`` where there is none."""
     try:
         return AutoTokenizer.from_pretrained(
-            place, revision=revision, trust_remote_code=False, local_files_only=Path(place).is_dir()
+            location, revision=revision, trust_remote_code=False, local_files_only=Path(location).is_dir()
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{place} has no tokenizer that loads: {first_line(error)}") from error
+        raise ModelError(f"{location} has no tokenizer that loads: {first_line(error)}") from error
 
 
-def commit_of(place: str, revision: str | None) -> str | None:
+def commit_of(location: str, revision: str | None) -> str | None:
     """Of a Hub id that was just loaded: the folder of its files in the Hub's cache is named after it."""
-    if Path(place).is_dir():
+    if Path(location).is_dir():
         return None
-    config = try_to_load_from_cache(place, "config.json", revision=revision or "main")
+    config = try_to_load_from_cache(location, "config.json", revision=revision or "main")
     return Path(config).parent.name if isinstance(config, str) else None
 
 

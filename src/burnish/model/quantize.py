@@ -63,15 +63,15 @@ def quantization(kind: Kind, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def settle(model: PreTrainedModel) -> None:
-    """Let a model that was loaded so compute as it is described above, in training as in answering. On a CPU
-    bitsandbytes would repack NF4 weights for answering and round their scales."""
+def use_dequantized_products(model: PreTrainedModel) -> None:
+    """Make the layers of a quantized model multiply with dequantized weights, in training as in answering. On
+    a CPU bitsandbytes would repack NF4 weights for answering and round their scales."""
     for module in quantized_layers(model):
-        if multiplies_whole(module):
+        if multiplies_dequantized(module):
             module.forward = _forward_of(module)  # found before the method of the class
 
 
-class FewBits(nn.Linear):
+class MetaQuantizedLinear(nn.Linear):
     """A quantized layer of a model on the meta device: it has a plain weight's shape, and computes and takes
     memory as one of bitsandbytes' does."""
 
@@ -95,13 +95,14 @@ class FewBits(nn.Linear):
 
 
 def is_quantized(module: nn.Module) -> bool:
+    """Whether a layer is one of bitsandbytes' or stands for one on the meta device."""
     kind = type(module)  # peft has classes of the same names
     packed = kind.__module__.startswith("bitsandbytes") and kind.__name__ in ("Linear4bit", "Linear8bitLt")
-    return packed or kind is FewBits
+    return packed or kind is MetaQuantizedLinear
 
 
-def multiplies_whole(module: Any) -> bool:
-    """Whether a layer is quantized and makes its weight whole to multiply; NF4 on a GPU need not."""
+def multiplies_dequantized(module: Any) -> bool:
+    """Whether a layer is quantized and dequantizes its weight to multiply; NF4 on a GPU need not."""
     return is_quantized(module) and (module.weight.device.type != "cuda" or module.weight.dtype == torch.int8)
 
 
@@ -109,10 +110,10 @@ def quantized_layers(model: nn.Module) -> Iterator[Any]:
     return (module for module in model.modules() if is_quantized(module))
 
 
-def whole_weight(module: Any, dtype: torch.dtype) -> Tensor:
+def dequantized_weight(module: Any, dtype: torch.dtype) -> Tensor:
     """The weight (out, in) that a quantized layer stands for."""
     weight = module.weight
-    if type(module) is FewBits:
+    if type(module) is MetaQuantizedLinear:
         made = weight.float() * 1.0 if module.kind == "int8" else torch.empty_like(weight)
         return made.to(dtype)  # as much memory as the ways below take
     if type(module).__name__ == "Linear4bit":
@@ -127,7 +128,7 @@ def whole_weight(module: Any, dtype: torch.dtype) -> Tensor:
 
 def weight_bytes(model: nn.Module) -> float:
     """Bytes of all parameters of a model on the meta device, packed ones as they are kept."""
-    packed = [module for module in model.modules() if isinstance(module, FewBits)]
+    packed = [module for module in model.modules() if isinstance(module, MetaQuantizedLinear)]
     theirs = {id(weight) for module in packed for weight in module.parameters(recurse=False)}
     plain: int = sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in theirs)
     return plain + sum(module.bytes for module in packed)
@@ -141,13 +142,13 @@ def weight_count(parameter: nn.Parameter) -> int:
 
 @torch.no_grad()
 def dequantize(model: PreTrainedModel) -> PreTrainedModel:
-    """Put plain layers in fp32 into the place of quantized ones, and the rest into fp32 too."""
+    """Replace quantized layers by plain ones in fp32, and cast the rest to fp32 too, in place."""
     for name, module in list(model.named_modules()):
         if is_quantized(module):
             plain = nn.Linear(
                 module.in_features, module.out_features, bias=False, device=module.weight.device
             )
-            plain.weight = nn.Parameter(whole_weight(module, torch.float32), requires_grad=False)
+            plain.weight = nn.Parameter(dequantized_weight(module, torch.float32), requires_grad=False)
             plain.bias = module.bias
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, plain)
@@ -167,14 +168,14 @@ def _forward_of(module: Any) -> Any:
 
 
 class _Product(torch.autograd.Function):
-    """y = x W^T + b, W whole only while it is multiplied: in the backward pass it is made again."""
+    """y = x W^T + b, W dequantized only while it is multiplied: in the backward pass it is made again."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, module: Any) -> Tensor:
         ctx.module = module
         bias = None if module.bias is None else module.bias.to(x.dtype)
-        return functional.linear(x, whole_weight(module, x.dtype), bias)
+        return functional.linear(x, dequantized_weight(module, x.dtype), bias)
 
     @staticmethod
     def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor, None]:
-        return outside[0] @ whole_weight(ctx.module, outside[0].dtype), None
+        return outside[0] @ dequantized_weight(ctx.module, outside[0].dtype), None

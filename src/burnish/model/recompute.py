@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from burnish.model.attention import flat_attention_over, flat_now
+from burnish.model.attention import current_flat_batch, flat_attention_over
 from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
-from burnish.model.layers import calling, layers_of
+from burnish.model.layers import layers_of, replaced_calls
 
 Within = Callable[[nn.Module], AbstractContextManager[Any]]
 """What must stand around a layer whenever it runs."""
@@ -26,7 +26,7 @@ def recomputed(forward: Forward, within: Within = nullcontext) -> Forward:
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
         layers = layers_of(model)
-        with calling(layers, [_call_of(model, layer, within) for layer in layers]):
+        with replaced_calls(layers, [_call_of(model, layer, within) for layer in layers]):
             return forward(model, batch)
 
     return run
@@ -34,7 +34,7 @@ def recomputed(forward: Forward, within: Within = nullcontext) -> Forward:
 
 def _call_of(model: PreTrainedModel, layer: nn.Module, within: Within) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
-        batch = flat_now()
+        batch = current_flat_batch()
 
         def again(*arguments: Any, **named: Any) -> Any:
             # In the backward pass the model's own call is over, and with it all that stood around the layer.

@@ -28,12 +28,12 @@ def shard(model: PreTrainedModel, ranks: int) -> None:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a tensor, which is the whole of one that is not split."""
+    """This rank's part of a tensor; all of one that is not split."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def joined_parts(part: Tensor, like: Tensor) -> Tensor:
-    """The whole of a tensor that is split as ``like`` is, from each rank's part. All ranks must call it."""
+def gathered(part: Tensor, like: Tensor) -> Tensor:
+    """The full tensor, split as ``like`` is, from each rank's part. All ranks must call it."""
     if not isinstance(like, DTensor):
         return part
     split = DTensor.from_local(
@@ -42,15 +42,15 @@ def joined_parts(part: Tensor, like: Tensor) -> Tensor:
     return split.full_tensor()
 
 
-def part_of(whole: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of a whole tensor, split as ``like`` is. Nothing is sent."""
+def split_like(full: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of a full tensor, split as ``like`` is. Nothing is sent."""
     if not isinstance(like, DTensor):
-        return whole
-    moved = whole.to(like.device)
+        return full
+    moved = full.to(like.device)
     return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None).to_local()
 
 
-def forget_whole(model: nn.Module) -> None:
-    """After the parts of a split model have changed: let go of the whole weights that its last pass left."""
+def free_gathered(model: nn.Module) -> None:
+    """Free the gathered weights that the last pass of a split model left: its parts have changed since."""
     if isinstance(model, FSDPModule):
         model.reshard()

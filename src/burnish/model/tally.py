@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from burnish.model.attention import forget_masks
+from burnish.model.attention import clear_mask_cache
 
 KEPT, HEAD, BACK = "activations", "logits", "backward"
 
@@ -78,7 +78,7 @@ def pass_peak(
     """Bytes that one pass of a model on the meta device takes beside its parameters when it takes most, by
     where they were made: ``KEPT``, ``HEAD`` or ``BACK``. ``forward`` gives what ``objective`` makes a loss
     of; without ``learns`` there is no backward pass."""
-    forget_masks()  # which an earlier pass made: this one is to count as the first
+    clear_mask_cache()  # which an earlier pass made: this one is to count as the first
     tally = Tally()
     with tally, torch.set_grad_enabled(learns):
         tally.phase = KEPT

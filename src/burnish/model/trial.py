@@ -1,4 +1,4 @@
-"""A small batch on which a way to run a model is tried: it holds whatever may go wrong in later ones.
+"""A small batch on which a forward pass is tried: it holds whatever may go wrong in later ones.
 
 Six pieces of ``PIECE`` tokens in a row, in four documents::
 

@@ -16,7 +16,7 @@ from burnish.model.attention import Prefix
 
 
 @dataclass(frozen=True)
-class Virtual:
+class VirtualTokens:
     """``count`` n virtual tokens: embeddings (n, H), or keys and values by layer."""
 
     count: int
@@ -31,7 +31,7 @@ def virtual_count(model: nn.Module) -> int:
     return 0
 
 
-def virtual_of(model: PreTrainedModel) -> Virtual | None:
+def virtual_of(model: PreTrainedModel) -> VirtualTokens | None:
     """What stands before each text of a model, in the type of its weights; None where nothing does."""
     count = virtual_count(model)
     if not count:
@@ -39,10 +39,10 @@ def virtual_of(model: PreTrainedModel) -> Virtual | None:
     config = model.active_peft_config
     vectors = model.prompt_encoder[model.active_adapter].embedding.weight.to(model.dtype)
     if config.peft_type == PeftType.PROMPT_TUNING:
-        return Virtual(count, embeddings=vectors)
+        return VirtualTokens(count, embeddings=vectors)
     if config.peft_type != PeftType.PREFIX_TUNING:
         raise NotImplementedError(f"peft's {config.peft_type.value} is not laid flat")
     heads = config.num_attention_heads
     # As peft lays them out: a row a virtual token, and in it a layer's keys, its values, the next layer's.
     layers = vectors.view(count, config.num_layers, 2, heads, -1).permute(1, 2, 3, 0, 4)
-    return Virtual(count, prefix=[(layer[0], layer[1]) for layer in layers])
+    return VirtualTokens(count, prefix=[(layer[0], layer[1]) for layer in layers])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from burnish.adapters.adapter import WHOLE_WEIGHT, ParameterCount, count_parameters
+from burnish.adapters.adapter import STARTS_IN_WEIGHT, ParameterCount, count_parameters
 from burnish.adapters.lora import fused, fused_lora
 from burnish.config import RunConfig
 from burnish.errors import ModelError
 from burnish.evaluate.evaluation import BUDGET
 from burnish.loss.linear_cross_entropy import LOGITS
-from burnish.model.compiled import pays
+from burnish.model.compiled import worth_compiling
 from burnish.model.forward import flat, shares_prefixes
 from burnish.model.layers import layers_of
 from burnish.model.quantize import weight_bytes
@@ -82,7 +82,7 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Workload, way: Wa
     theirs = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     whole = config.adapter.kind == "none"
     weights = weight_bytes(model) / ranks
-    copies = 2 if config.adapter.init in WHOLE_WEIGHT else 1  # as it began, for when it is saved
+    copies = 2 if config.adapter.init in STARTS_IN_WEIGHT else 1  # as it began, for when it is saved
     parts = {
         "base weights": weights if whole else weights - theirs / ranks,
         "adapter weights": 0.0 if whole else copies * theirs / ranks,
@@ -144,7 +144,7 @@ def _evaluating(model: PreTrainedModel, work: Workload) -> float:
 
 def _compiles(config: RunConfig, model: nn.Module, work: Workload) -> bool:
     wanted = config.train.compile
-    return pays(model, work.tokens) if wanted == "auto" else wanted
+    return worth_compiling(model, work.tokens) if wanted == "auto" else wanted
 
 
 def gathered_bytes(model: PreTrainedModel) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
-from burnish.adapters.adapter import WHOLE_WEIGHT, add_adapter
+from burnish.adapters.adapter import STARTS_IN_WEIGHT, add_adapter
 from burnish.adapters.load import load_tokenizer, shape_of
 from burnish.config import RunConfig
 from burnish.config.load import validated
@@ -28,7 +28,7 @@ from burnish.run.screen import Screen
 from burnish.template.build import build_template
 from burnish.tokens import TokenTable
 from burnish.train.budget import budget_of
-from burnish.train.optimizer import has_few_bits
+from burnish.train.optimizer import uses_eight_bits
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 RANKS = (8, 4)
@@ -164,14 +164,14 @@ def plan(
         available = memory_of(torch.device(kind)) if here else 0
     settings = config.train
     budget = budget_of(settings, model, available, found.work.longest, devices, kind)
-    eight_bit = has_few_bits(settings, kind, config.model.quantize != "none")
+    eight_bit = uses_eight_bits(settings, kind, config.model.quantize != "none")
     way = Way(budget.tokens, budget.recompute, eight_bit, kind, devices)
     memory = footprint(config, model, found.work, way)
     kept = settings.keep_checkpoints + (bool(settings.early_stopping) or settings.final == "best")
     state = memory.count.trainable * (4 + (2 if eight_bit else 8))
     whole = config.adapter.kind == "none"
     final = sum(p.nbytes for p in model.parameters() if whole or p.requires_grad)
-    if config.adapter.init in WHOLE_WEIGHT:
+    if config.adapter.init in STARTS_IN_WEIGHT:
         final *= 2  # of twice the rank
     # While the newest is written, the oldest is still there.
     disk = {"checkpoints": float((kept + 1) * state), "final/": float(final)}

@@ -22,7 +22,7 @@ from burnish.prepare.ledger import Ledger
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.source import DataSource
 from burnish.prepare.violations import Group
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens import Encoded, Example, Fitted, token_ids
@@ -98,7 +98,7 @@ def check(
 
     Reads the tokenizer and no weights. Broken laws and rows that cannot be read are results, not errors.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     config, in_memory = taken_from_memory(
         config, data=data, held_out=held_out, model=model, tokenizer=tokenizer, needs_model=False
     )

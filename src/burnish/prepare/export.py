@@ -30,7 +30,7 @@ from burnish.prepare.ledger import Ledger
 from burnish.prepare.model import require_whole_model
 from burnish.prepare.prepare import prepare
 from burnish.prepare.prepared import Prepared
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
 from burnish.tokens.collate import IGNORED
@@ -76,7 +76,7 @@ def export(
     Raises ``ConfigError`` for another kind of file and where pyarrow is not installed, ``RunError`` where the
     file is there already or cannot be written, and whatever ``prepare`` raises.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     writer = _writer_for(out)
     ledger_path = out.with_name(f"{out.name}.ledger.jsonl")
     tokenizer_path = out.with_name(f"{out.name}.tokenizer")

@@ -10,7 +10,7 @@ from burnish.files import writing
 from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.prepare.model import prepare_model, set_weights
 from burnish.run.artifact import save_final
-from burnish.run.screen import Silence
+from burnish.run.screen import SilentScreen
 from burnish.train import checkpoint
 
 
@@ -24,8 +24,8 @@ def write_final(
     """Make the model anew, from its base and the weights that were ``saved``, and write it into ``folder``
     whole or not at all. The base is the model ``in_memory``, where there is one. Raises ``RunError`` where
     the disk is full."""
-    prepared = prepare_model(config, Silence(), device="cpu", in_memory=in_memory)
+    prepared = prepare_model(config, SilentScreen(), device="cpu", in_memory=in_memory)
     set_weights(prepared.model, checkpoint.weights_of(saved))
     with writing(str(folder)):
-        card = provenance | {"step": saved.step}
-        save_final(folder, prepared.model, prepared.save, prepared.template, card)
+        metadata = provenance | {"step": saved.step}
+        save_final(folder, prepared.model, prepared.save, prepared.template, metadata)

@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from burnish.adapters.folder import BaseIdentity, base_in_memory
 from burnish.adapters.load import LoadedTokenizer, load_tokenizer, stop_ids_in
-from burnish.adapters.origin import Origin, origin_in_memory
 from burnish.config import RunConfig
 from burnish.data.memory import HELD_OUT_IN_MEMORY, MEMORY, MemoryRows, Rows, row_sources
 from burnish.errors import ConfigError, ModelError
@@ -32,10 +32,10 @@ class InMemory:
     tokenizer: PreTrainedTokenizerBase | None = field(default=None, repr=False)
 
     @cached_property
-    def origin(self) -> Origin:
-        """Of the model, which is there."""
+    def base(self) -> BaseIdentity:
+        """Which base the model is, where there is one."""
         assert self.model is not None
-        return origin_in_memory(self.model)
+        return base_in_memory(self.model)
 
 
 NOTHING = InMemory()

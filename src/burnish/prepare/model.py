@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from burnish.adapters.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
+from burnish.adapters.folder import BaseIdentity, is_adapter, weights_sha256
 from burnish.adapters.load import LoadedModel, borrowed_model, load_model, locate
-from burnish.adapters.origin import Origin, is_adapter, weights_sha256
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
 from burnish.model.shard import shard
@@ -30,7 +30,7 @@ class PreparedModel:
     model: PreTrainedModel
     save: Callable[[Path], None]
     template: ChatTemplate
-    base: Origin
+    base: BaseIdentity
     count: ParameterCount
 
     @property
@@ -62,7 +62,7 @@ def prepare_model(
     return PreparedModel(model, save, template, base, count)
 
 
-def _loaded(config: RunConfig, device: str | None, in_memory: InMemory) -> tuple[LoadedModel, Origin]:
+def _loaded(config: RunConfig, device: str | None, in_memory: InMemory) -> tuple[LoadedModel, BaseIdentity]:
     named = config.model
     if in_memory.model is not None and in_memory.tokenizer is not None:
         loaded = borrowed_model(
@@ -72,7 +72,7 @@ def _loaded(config: RunConfig, device: str | None, in_memory: InMemory) -> tuple
             dtype=named.dtype,
             device=device,
         )
-        return loaded, in_memory.origin
+        return loaded, in_memory.base
     require_whole_model(named.name)
     loaded = load_model(
         named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
@@ -90,10 +90,12 @@ def require_whole_model(name: str) -> None:
         )
 
 
-def _base(named: ModelConfig, loaded: LoadedModel) -> Origin:
+def _base(named: ModelConfig, loaded: LoadedModel) -> BaseIdentity:
     """Of a Hub id the commit is kept, so that an adapter is later put on the base that it was trained on."""
-    name = loaded.place if Path(named.name).is_dir() else named.name
-    return Origin(name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.place))
+    name = loaded.location if Path(named.name).is_dir() else named.name
+    return BaseIdentity(
+        name, loaded.commit or named.revision, named.quantize, weights_sha256(loaded.location)
+    )
 
 
 def split_model(model: PreTrainedModel, config: RunConfig, ranks: int) -> None:

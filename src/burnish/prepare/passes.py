@@ -9,10 +9,10 @@ from transformers import PreTrainedModel
 
 from burnish.adapters.lora import DORA, fused, fused_lora
 from burnish.config import TrainConfig
+from burnish.model.allocator import keep_freed_memory
 from burnish.model.budget import FAST, Budget, memory_of
-from burnish.model.compiled import compiled, pays
+from burnish.model.compiled import compiled, worth_compiling
 from burnish.model.forward import Forward, choose_forward, shares_prefixes
-from burnish.model.memory import keep_memory
 from burnish.model.recompute import recomputed
 from burnish.run.screen import Screen
 from burnish.tokens import Batch, Order, TokenTable, flatten
@@ -42,7 +42,7 @@ def choose_passes(
     if why_padded:
         screen.warn(f"Training with padded batches, which is slower: {why_padded}.")
     if model.device.type == "cpu":
-        keep_memory()
+        keep_freed_memory()
     budget = _budget(model, table.longest, settings, ranks, screen)
     if budget.recompute:
         training = recomputed(measuring, fused_lora)
@@ -76,7 +76,7 @@ def _budget(
 
 def _compiles(model: PreTrainedModel, tokens: int, settings: TrainConfig) -> bool:
     wanted = settings.compile
-    return pays(model, math.ceil(tokens * settings.epochs)) if wanted == "auto" else wanted
+    return worth_compiling(model, math.ceil(tokens * settings.epochs)) if wanted == "auto" else wanted
 
 
 def _compiled(forward: Forward, model: PreTrainedModel, trial: Batch, screen: Screen) -> Forward:

@@ -21,7 +21,7 @@ from burnish.prepare.ledger import HELD_OUT, TRAINED, Ledger
 from burnish.prepare.prepared import TABLES, Notes, Prepared, RowsByFile
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.source import DataSource
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
 from burnish.tokens import Example, Fitted, cache
 from burnish.tokens.table import GrowingTable
@@ -48,7 +48,7 @@ def prepare(
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
     source = DataSource.of(config.data, config.train.seed, in_memory)
     encoder = RowEncoder.of(template, config.tokens, positions)
-    samples, screen = config.evaluate.samples, screen or Silence()
+    samples, screen = config.evaluate.samples, screen or SilentScreen()
     before = source.stamps()
     key = cache_key(source, encoder, samples) if config.data.cache else None
     if key is None:
@@ -89,7 +89,7 @@ def _fill(
     samples: int,
     screen: Screen,
 ) -> Notes:
-    """Fill the tables, and give what else is known of the rows.
+    """Fill the tables, and return what else is known of the rows.
 
     The files are read once before, for which rows are bad and which are held out: that must be known before
     any is encoded, and to keep the rows meanwhile would take ten times the memory of their tokens.

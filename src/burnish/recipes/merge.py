@@ -15,9 +15,17 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
+from burnish.adapters.folder import (
+    METADATA,
+    BaseIdentity,
+    base_of,
+    is_adapter,
+    kind_of,
+    metadata_of,
+    weights_sha256,
+)
 from burnish.adapters.load import load_model, locate
 from burnish.adapters.merge import divergence, merge_adapter, require_mergeable
-from burnish.adapters.origin import CARD, Origin, card_of, is_adapter, kind_of, origin_of, weights_sha256
 from burnish.config import RunConfig, load_config
 from burnish.data.read import BadRow, each_row
 from burnish.errors import ConfigError, DataError, ModelError, RunError
@@ -28,7 +36,7 @@ from burnish.model.load import DTYPES, Dtype
 from burnish.prepare.rows import RowEncoder, fitted_rows
 from burnish.run.artifact import save_final
 from burnish.run.folder import RunFolder
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
 from burnish.tokens import Batch, flatten
 
@@ -71,7 +79,7 @@ class ToMerge:
     prove it on."""
 
     folder: Path
-    base: Origin
+    base: BaseIdentity
     config: RunConfig
     rows: tuple[str, ...]
 
@@ -93,7 +101,7 @@ def merge(
     has the proof. Raises ``ModelError`` for what cannot be merged and for a merge that is not what was
     trained.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     if out.exists() or out.is_symlink():
         raise RunError(
             f"{out} exists already",
@@ -116,7 +124,7 @@ def merge(
             )
         with _writing(out):
             shown = asdict(proof) | {"passed": proof.passed, "forced": not proof.passed}
-            write_json(staged / CARD, read_json(staged / CARD) | {"proof": shown})
+            write_json(staged / METADATA, read_json(staged / METADATA) | {"proof": shown})
             staged.rename(out)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -125,14 +133,14 @@ def merge(
 
 def _to_merge(name: str, data: Path | None) -> ToMerge:
     """What is to be merged; refuses what cannot be, before anything is loaded."""
-    place = locate(name)
-    if not is_adapter(place):
+    location = locate(name)
+    if not is_adapter(location):
         raise ModelError(
             f"{name} has no adapter: it is whole weights already",
             why="There is nothing to merge.",
             fix="Use it as it is.",
         )
-    folder = Path(place)
+    folder = Path(location)
     require_mergeable(folder)
     config = _config(Path(name), folder)
     rows = (str(data),) if data else (config.data.held_out or config.data.train)
@@ -148,7 +156,7 @@ def _to_merge(name: str, data: Path | None) -> ToMerge:
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    return ToMerge(folder, origin_of(folder), config, rows)
+    return ToMerge(folder, base_of(folder), config, rows)
 
 
 def _config(*places: Path) -> RunConfig:
@@ -161,21 +169,21 @@ def _config(*places: Path) -> RunConfig:
 
 
 def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
-    """Merge, and write a model folder. Gives the type of its weights."""
+    """Merge, and write a model folder. Returns the type of its weights."""
     screen.say(f"Loading the base of {given.folder}.")
     loaded = load_model(
         str(given.folder),
         dtype=given.config.model.dtype,
-        whole=given.base.quantize != "none",
+        dequantized=given.base.quantize != "none",
         device="cpu",  # where there is memory: what was packed is held in fp32
     )
     written = _type(given, dtype)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
-    template = ChatTemplate(loaded.tokenizer, typed_tokens=loaded.typed_tokens, base_stop_ids=loaded.stop_ids)
+    template = loaded.chat_template()
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
-    save_final(staged, model, model.save_pretrained, template, _card(given, written))
+    save_final(staged, model, model.save_pretrained, template, _metadata(given, written))
     return written
 
 
@@ -183,22 +191,22 @@ def _type(given: ToMerge, dtype: Dtype) -> torch.dtype:
     """The base's own type, where none is asked for. Of float16 it is bfloat16, which was trained against."""
     if dtype != "auto":
         return DTYPES[dtype]
-    place = locate(given.base.name)
-    local = Path(place).is_dir()
-    own = AutoConfig.from_pretrained(place, revision=given.base.revision, local_files_only=local).dtype
+    location = locate(given.base.name)
+    local = Path(location).is_dir()
+    own = AutoConfig.from_pretrained(location, revision=given.base.revision, local_files_only=local).dtype
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
-def _card(given: ToMerge, written: torch.dtype) -> dict[str, Any]:
+def _metadata(given: ToMerge, written: torch.dtype) -> dict[str, Any]:
     adapter = {
         "name": str(given.folder),
         "kind": kind_of(given.folder),
         "sha256": weights_sha256(str(given.folder)),
     }
-    card = card_of(given.folder) or {
+    metadata = metadata_of(given.folder) or {
         "base": asdict(given.base) | {"sha256": weights_sha256(locate(given.base.name))}
     }
-    return {**card, "merged": adapter, "dtype": NAMES[written]}
+    return {**metadata, "merged": adapter, "dtype": NAMES[written]}
 
 
 def _writing(out: Path) -> AbstractContextManager[None]:
@@ -216,14 +224,14 @@ class States:
 
     def logits(self, number: int, part: Tensor) -> Tensor:
         """Of a batch, at some of its positions."""
-        return self.head.reading(self.hidden[number][part]).logits()
+        return self.head.with_hidden(self.hidden[number][part]).logits()
 
 
 def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
     live = load_model(str(given.folder), dtype=given.config.model.dtype)
-    template = ChatTemplate(live.tokenizer, typed_tokens=live.typed_tokens, base_stop_ids=live.stop_ids)
+    template = live.chat_template()
     positions = getattr(live.model.config, "max_position_embeddings", None)
     batches, conversations = _batches(given, template, positions)
     forward, _ = choose_forward(live.model, batches[0].to(live.model.device))
@@ -254,7 +262,7 @@ def _states(
         features = forward(model, batch.to(model.device))
         hidden.append(features.hidden)
         screen.progress(task, len(hidden), len(batches))
-    return States(features.reading(torch.empty(0)), tuple(hidden))
+    return States(features.with_hidden(torch.empty(0)), tuple(hidden))
 
 
 def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:

@@ -23,7 +23,7 @@ from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
 from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
 from burnish.run.interrupt import Stopped, interruptible, resumable
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.tokens import Order, TokenTable, micro_batches
 from burnish.train import checkpoint
 from burnish.train.fit import fit, mean_loss, total_steps
@@ -34,11 +34,11 @@ TOKENIZER_PAGES = 6000
 
 
 def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[str, float]:
-    """Train from the seed, saving model and tokenizer into ``config.out``; gives what was measured.
+    """Train from the seed, saving model and tokenizer into ``config.out``; returns what was measured.
 
     A run that was stopped goes on from its last checkpoint when called again.
     """
-    screen = screen or Silence()
+    screen = screen or SilentScreen()
     out = Path(config.out)
     texts = prose(Path(config.corpus))
     facts = relations()
@@ -63,7 +63,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
         "corpus": sha256(Path(config.corpus)),
     }
     if found:
-        if found.memory != began:
+        if found.state != began:
             raise RunError(
                 f"{out} was begun with another config or corpus",
                 why="The result would be that of neither.",

@@ -20,7 +20,7 @@ from burnish.generate import Sampling, answer_all
 from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
 from burnish.recipes.result import SFTResult
 from burnish.recipes.sft import sft
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.tokens import TokenTable, token_ids
 from burnish.train.fit import mean_loss
 
@@ -61,7 +61,7 @@ def quickstart(
 ) -> SFTResult:
     """Fine-tune pebble and measure it before and after, into the run folder ``config.out``; ``resume`` goes
     on with the run that stands there."""
-    shown = screen or Silence()
+    shown = screen or SilentScreen()
     test = {_question(row["messages"]): row for row in rows(HELD_OUT)}
 
     def score(conversation: Conversation, answer: str) -> bool | None:

@@ -25,20 +25,19 @@ from burnish.prepare.show import ShownExample
 from burnish.prepare.source import DataSource
 from burnish.recipes.result import SFTResult
 from burnish.report import write_report
-from burnish.run.begin import begin, go_on
+from burnish.run.begin import begin_run, resume_run
 from burnish.run.interrupt import Stopped, interruptible
 from burnish.run.open import OpenRun, open_run
-from burnish.run.provenance import finish, provenance_of
+from burnish.run.provenance import finish_provenance, provenance_of
 from burnish.run.saving import final_checkpoint, record_step, save_state, step_in_words
 from burnish.run.screen import Screen
 from burnish.run.state import RunState, keeps_best
-from burnish.template import ChatTemplate
 from burnish.tokens import Order
 from burnish.train import checkpoint
 from burnish.train.checkpoint import Checkpoint
 from burnish.train.fit import fit, total_steps
 from burnish.train.optimizer import optimizer_of
-from burnish.train.ranks import Ranks, joined
+from burnish.train.ranks import Ranks, process_group
 
 
 def sft(
@@ -77,7 +76,7 @@ def sft(
         config, data=data, held_out=held_out, model=model, tokenizer=tokenizer
     )
     with open_run(config, screen, resume=resume, verb=verb) as run:
-        with joined(run.ranks):
+        with process_group(run.ranks):
             trained = _train(config, in_memory, run, measure, score, command, resume)
         if run.ranks.first:
             _conclude(config, in_memory, run, trained)
@@ -111,7 +110,7 @@ def _train(
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
     prepared = prepare_model(config, screen, "cpu" if ranks.count > 1 else None, in_memory)
     model, template = prepared.model, prepared.template
-    with ranks.first_alone():  # the others then find the prepared rows in the cache
+    with ranks.first_then_others():  # the others then find the prepared rows in the cache
         data = prepare(config, template, prepared.positions, screen, in_memory)
     screen.say(data.ledger.in_words(data.train))
     keep, best_counts = settings.keep_checkpoints, keeps_best(settings, len(data.held_out))
@@ -131,7 +130,7 @@ def _train(
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
     if found.checkpoint is None:
         examples = [ShownExample.of(example, template).as_row() for example in data.examples]
-        begin(run, config, provenance, data.ledger.as_rows(data.train), examples)
+        begin_run(run, config, provenance, data.ledger.as_rows(data.train), examples)
         # With virtual tokens a model is its base behind some noise, and not the base.
         bare = MeasuredModel(without_virtual(model), template, passes.measuring)
         base = evaluation.all_figures(bare, 0)
@@ -139,7 +138,7 @@ def _train(
             write_json(run.folder.evaluation, {"base": base})
         state, done = RunState(passes.micro_batch_tokens), 0
     else:
-        state = go_on(run, found, provenance, optimizer, keep=keep, keeps_best=best_counts)
+        state = resume_run(run, found, provenance, optimizer, keep=keep, keeps_best=best_counts)
         base, done = read_json(run.folder.evaluation)["base"], found.checkpoint.step
 
     # The loop (step 8).
@@ -154,9 +153,11 @@ def _train(
         optimizer=optimizer,
         forward=passes.training,
         share=passes.share,
-        start=steps if state.enough(settings.early_stopping) else done,  # stopped early, and then killed
+        start=steps
+        if state.out_of_patience(settings.early_stopping)
+        else done,  # stopped early, and then killed
         budget=state.micro_batch_tokens,
-        skipped=state.skipped,
+        skipped=state.skipped_steps,
         ranks=ranks,
     )
     with interruptible() as stop_asked:
@@ -168,7 +169,7 @@ def _train(
             # What final/ holds is measured anyway: the last step here only where it may not be that.
             if best_counts if done == steps else done % evaluate_every == 0:
                 state, best = state.evaluated(evaluation.figures(measured, done), done)
-            enough, stopping = state.enough(settings.early_stopping), int(ranks.most(stop_asked()))
+            enough, stopping = state.out_of_patience(settings.early_stopping), int(ranks.max(stop_asked()))
             saving = done % save_every == 0 or done == steps or (best and best_counts)
             if saving or enough or stopping:
                 save_state(run, optimizer, done, state, keep=keep, keeps_best=best_counts)
@@ -176,10 +177,11 @@ def _train(
                 raise Stopped(stopping)
             if enough:
                 screen.progress("Training", steps, steps, "stopped early")
-                screen.say(f"Held-out loss was no better {state.waited} times: stopped at step {done}.")
+                times = state.evaluations_since_best
+                screen.say(f"Held-out loss was no better {times} times: stopped at step {done}.")
                 break
 
-    ranks.wait()  # for the first one to have saved
+    ranks.barrier()  # for the first one to have saved
     saved = final_checkpoint(run.folder, done, state if best_counts else None, screen)
     return Trained(saved, base, evaluation, passes.measuring, provenance, peak_bytes(model.device))
 
@@ -190,12 +192,9 @@ def _conclude(config: RunConfig, in_memory: InMemory, run: OpenRun, trained: Tra
     write_final(folder.final, config, trained.saved, trained.provenance, in_memory)
     run.screen.say(f"{folder.final} holds the weights of step {step}.")
     loaded = load_model(str(folder.path), dtype=config.model.dtype, base_model=in_memory.model)
-    template = ChatTemplate(
-        loaded.tokenizer, typed_tokens=config.template.typed_tokens, base_stop_ids=loaded.stop_ids
-    )
     evaluation = replace(trained.evaluation, run=replace(run, ranks=Ranks()))  # the others have parted
-    tuned = evaluation.all_figures(MeasuredModel(loaded.model, template, trained.forward), step)
+    tuned = evaluation.all_figures(MeasuredModel(loaded.model, loaded.chat_template(), trained.forward), step)
     write_json(folder.evaluation, {"base": trained.base, "tuned": tuned})
     folder.report.unlink(missing_ok=True)  # one of the unfinished run
-    finish(folder, run.started, trained.peak_bytes)
+    finish_provenance(folder, run.started, trained.peak_bytes)
     write_report(folder)

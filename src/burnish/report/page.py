@@ -22,7 +22,7 @@ from burnish.run.folder import RunFolder
 
 
 def write_report(run: RunFolder) -> Path:
-    """Write ``run.report``, one file that needs nothing else, and give its path.
+    """Write ``run.report``, one file that needs nothing else, and return its path.
 
     Parts of the run that are missing are left out. The same folder gives the same bytes. Raises
     ``RunError`` where a file of the run is no JSON.

@@ -1,4 +1,4 @@
-"""What a run leaves to be used: weights, tokenizer, template, stop tokens and where they came from."""
+"""The final model of a run: weights, tokenizer, template, stop tokens and where they came from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from burnish.adapters.origin import CARD
+from burnish.adapters.folder import METADATA
 from burnish.files import STAGED, flush, write_json
 from burnish.template import ChatTemplate
 
@@ -19,7 +19,7 @@ def save_final(
     model: PreTrainedModel,
     save: Callable[[Path], None],
     template: ChatTemplate,
-    card: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> None:
     """Write ``folder`` whole or not at all. ``save`` writes the weights: with an adapter, only that.
 
@@ -44,7 +44,7 @@ def save_final(
         "remedies": list(template.remedies),
         "typed_tokens": template.typed_tokens,
     }
-    write_json(staged / CARD, {**card, **served})
+    write_json(staged / METADATA, {**metadata, **served})
     for file in staged.iterdir():
         flush(file)
     staged.rename(folder)

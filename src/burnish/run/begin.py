@@ -1,4 +1,4 @@
-"""The first thing that a run writes; and how a run that was stopped goes on."""
+"""A run folder begun, or put in order for a run that goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from burnish.train.optimizer import MasterAdamW
 Rows = Iterable[dict[str, Any]]
 
 
-def begin(run: OpenRun, config: RunConfig, provenance: dict[str, Any], ledger: Rows, examples: Rows) -> None:
+def begin_run(
+    run: OpenRun, config: RunConfig, provenance: dict[str, Any], ledger: Rows, examples: Rows
+) -> None:
     """Write what is known before the first step. From here on there is a run folder to go on with."""
     if not run.ranks.first:
         return
@@ -33,7 +35,7 @@ def begin(run: OpenRun, config: RunConfig, provenance: dict[str, Any], ledger: R
     write_json(folder.provenance, provenance)
 
 
-def go_on(
+def resume_run(
     run: OpenRun,
     found: checkpoint.Found,
     provenance: dict[str, Any],
@@ -49,14 +51,14 @@ def go_on(
     assert saved is not None
     _require_same(run.folder, provenance)
     optimizer.load(checkpoint.tensors_of(saved))
-    state = RunState(**saved.memory)
-    run.ranks.wait()  # for all to have read what now is put in order
+    state = RunState(**saved.state)
+    run.ranks.barrier()  # for all to have read what now is put in order
     if run.ranks.first:
         for path in found.damaged:
             run.screen.warn(f"{path} is damaged: it does not hold what was written. It is removed.")
             checkpoint.remove(path)  # or it would count among those to keep
         checkpoint.prune(run.folder.checkpoints, keep, state.best_step if keeps_best else None)
-    run.journal.forget_after(saved.step)
+    run.journal.cut_after(saved.step)
     run.screen.say(f"Going on after step {saved.step}.")
     return state
 

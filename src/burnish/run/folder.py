@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """A line a training step and a line an evaluation."""
+        """A line for each training step and for each evaluation."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -70,10 +70,10 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
-    def ended(self) -> bool:
-        """Whether the run has come to its end; its report is written last, but can be asked for before."""
-        told = self.provenance.is_file() and self.report.is_file()
-        return told and "finished" in read_json(self.provenance)
+    def finished(self) -> bool:
+        """Whether the run has come to its end. Its report is written last, but can be asked for before."""
+        written = self.provenance.is_file() and self.report.is_file()
+        return written and "finished" in read_json(self.provenance)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -122,7 +122,8 @@ class RunFolder:
             )
         return self
 
-    def require(self) -> RunFolder:
+    def require_run(self) -> RunFolder:
+        """Raises ``RunError`` where no run has begun in the folder."""
         if not self.config.is_file():
             raise RunError(f"{self.path} is not a run folder: it has no {self.config.name}")
         return self

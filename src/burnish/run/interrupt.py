@@ -22,9 +22,9 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
-    """Turns SIGINT and SIGTERM within the block into ``Interrupted``, once the file ``started`` shows that
-    there is a run to go on with; ``go_on``: the command that does."""
+def resumable(started: Path, checkpoints: Path, resume_command: str) -> Iterator[None]:
+    """Raises SIGINT and SIGTERM within the block as ``Interrupted``, once the file ``started`` exists and so
+    there is a run to go on with; ``resume_command``: the command that does."""
     try:
         with _handling(_stop, signal.SIGTERM):
             yield
@@ -35,13 +35,13 @@ def resumable(started: Path, checkpoints: Path, go_on: str) -> Iterator[None]:
                 raise SystemExit(128 + signum) from stop
             raise
         saved = checkpoint.find(checkpoints).checkpoint
-        raise Interrupted(saved.step if saved else 0, go_on, signum) from stop
+        raise Interrupted(saved.step if saved else 0, resume_command, signum) from stop
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """Within the block, the first SIGINT or SIGTERM only makes the given function answer with its number
-    instead of 0; a second one stops at once."""
+    """Within the block the first SIGINT or SIGTERM only makes the function that it gives return the signal's
+    number instead of 0; a second one stops at once."""
     asked = 0
 
     def ask(signum: int, frame: FrameType | None) -> None:

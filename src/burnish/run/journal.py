@@ -1,4 +1,4 @@
-"""What a run writes down while it goes: its metrics and its sample answers, a line each."""
+"""What a run writes while it goes on: its metrics and its sample answers, a line each."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Journal:
         if self.run:
             append_line(self.run.samples, row)
 
-    def forget_after(self, step: int) -> None:
-        """Cut what was written since the checkpoint of ``step``."""
+    def cut_after(self, step: int) -> None:
+        """Remove what was written since the checkpoint of ``step``."""
         for path in self._files:
             write_lines(path, [row for row in read_lines(path) if row["step"] <= step])
 
-    def forget_evaluation(self, step: int) -> None:
-        """Cut the evaluation after ``step``, of an end that was cut short."""
+    def cut_evaluation(self, step: int) -> None:
+        """Remove the evaluation after ``step``, which an end that was interrupted has written."""
         for path in self._files:
             rows = list(read_lines(path))
             write_lines(path, [row for row in rows if row["step"] != step or row.get("kind") == "train"])
@@ -47,7 +47,7 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """A checkpoint takes for done what stands here, so it must be on the disk before."""
+        """Write all to the disk: a checkpoint counts it as written."""
         for path in self._files:
             if path.exists():
                 flush(path)

@@ -15,7 +15,7 @@ from burnish.errors import ConfigError, RunError
 from burnish.run.folder import RunFolder
 from burnish.run.interrupt import resumable
 from burnish.run.journal import Journal
-from burnish.run.screen import Screen, Silence
+from burnish.run.screen import Screen, SilentScreen
 from burnish.run.track import trackers
 from burnish.train.ranks import Ranks
 
@@ -43,11 +43,12 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
     if config.out is None:
         raise ConfigError("out is not set", why="A run needs a folder to write to.", fix="Give --out.")
     ranks, folder = Ranks.started(), RunFolder(Path(config.out))
-    shown = screen if screen and ranks.first else Silence()
+    shown = screen if screen and ranks.first else SilentScreen()
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(folder.locked())
-        stack.enter_context(resumable(folder.config, folder.checkpoints, _how_to_go_on(config, folder, verb)))
+        resume_command = _resume_command(config, folder, verb)
+        stack.enter_context(resumable(folder.config, folder.checkpoints, resume_command))
         journal = Journal(folder, trackers(config, folder, shown)) if ranks.first else Journal(None)
         stack.callback(journal.close)
         if resume:
@@ -57,7 +58,7 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
         yield OpenRun(folder, journal, shown, ranks, time.time())
 
 
-def _how_to_go_on(config: RunConfig, folder: RunFolder, verb: str) -> str:
+def _resume_command(config: RunConfig, folder: RunFolder, verb: str) -> str:
     named = (config.model.name, *config.data.train, *config.data.held_out)
     if MEMORY in named or HELD_OUT_IN_MEMORY in named:
         return (
@@ -68,6 +69,6 @@ def _how_to_go_on(config: RunConfig, folder: RunFolder, verb: str) -> str:
 
 
 def _require_unfinished(folder: RunFolder) -> None:
-    folder.require()
-    if folder.ended:
+    folder.require_run()
+    if folder.finished:
         raise RunError(f"{folder.path} has finished; there is nothing to go on with", fix="Start a new run.")

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from burnish.adapters.adapter import ParameterCount
-from burnish.adapters.origin import Origin
+from burnish.adapters.folder import BaseIdentity
 from burnish.config import RunConfig
 from burnish.files import read_json, read_lines, text_sha256, write_json
 from burnish.run.folder import RunFolder
@@ -24,14 +24,14 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors")
 def provenance_of(
     config: RunConfig,
     data: list[dict[str, Any]],
-    base: Origin,
+    base: BaseIdentity,
     template: ChatTemplate,
     count: ParameterCount,
     command: str,
     started: float,
 ) -> dict[str, Any]:
-    """What is known when a run starts, at ``started`` seconds since 1970. ``data``: where
-    its rows come from. The config's hash leaves out ``out``: a run may be moved."""
+    """The provenance that is known when a run starts, at ``started`` seconds since 1970. ``data``: where its
+    rows come from. The config's hash leaves out ``out``: a run may be moved."""
     source = template.source
     settings = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}))
     return {
@@ -50,7 +50,7 @@ def provenance_of(
     }
 
 
-def finish(run: RunFolder, started: float, peak: int) -> None:
+def finish_provenance(run: RunFolder, started: float, peak: int) -> None:
     """Add to ``provenance.json`` what is known when the run has ended; ``peak``: the most bytes of memory
     that training held. A resumed run's ``seconds`` and ``peak_bytes`` are those of its last part."""
     ended = datetime.now(UTC).timestamp()

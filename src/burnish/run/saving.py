@@ -1,4 +1,4 @@
-"""What of a run lasts: the steps that it took, its checkpoints, and the one whose weights it ends with."""
+"""A run's steps written down, its state saved, and the checkpoint chosen whose weights it ends with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMED = 8
 
 def record_step(run: OpenRun, step: Step, state: RunState, source: Callable[[int], Source]) -> RunState:
     """Write down a step, and say what was unusual in it; ``source``: where a row of the token table comes
-    from. Gives the state of the run after it."""
+    from. Returns the state of the run after it."""
     row = {"kind": "train", **asdict(step)}
     del row["rows"]
     if not step.skipped:
@@ -46,10 +46,10 @@ def record_step(run: OpenRun, step: Step, state: RunState, source: Callable[[int
 
 
 def step_in_words(step: Step, state: RunState) -> str:
-    """For the line of progress."""
+    """What a step measured, for the line of progress."""
     if step.skipped:
         return f"not taken: {step.skipped}"
-    held_out = "" if state.best is None else f"  held out {state.best:.3f}"
+    held_out = "" if state.best_loss is None else f"  held out {state.best_loss:.3f}"
     speeds = f"{step.tokens / step.seconds:,.0f} tokens/s, {step.trained_tokens / step.seconds:,.0f} trained"
     return f"loss {step.loss:.3f}{held_out}  {speeds}"
 
@@ -62,14 +62,14 @@ def save_state(
     tensors = optimizer.state(keep=run.ranks.first)
     if run.ranks.first:
         run.journal.flush()
-        spare = state.best_step if keeps_best else None
-        checkpoint.save(run.folder.checkpoints, tensors, step, asdict(state), keep, spare=spare)
+        also_keep = state.best_step if keeps_best else None
+        checkpoint.save(run.folder.checkpoints, tensors, step, asdict(state), keep, also_keep=also_keep)
 
 
 def final_checkpoint(folder: RunFolder, done: int, best: RunState | None, screen: Screen) -> Checkpoint:
     """The checkpoint whose weights are taken: that of the last step ``done``, or with ``best`` the one with
     the best held-out loss. Raises ``RunError`` where the last one is damaged."""
-    last = checkpoint.whole(folder.checkpoints / checkpoint.name(done))
+    last = checkpoint.intact(folder.checkpoints / checkpoint.name(done))
     if last is None:
         raise RunError(
             f"the checkpoint of step {done} is damaged: its contents are not those that were just written",
@@ -77,15 +77,15 @@ def final_checkpoint(folder: RunFolder, done: int, best: RunState | None, screen
         )
     if best is None:
         return last
-    if best.best is None:
+    if best.best_loss is None:
         screen.warn("No evaluation gave a finite held-out loss: the last weights are taken.")
         return last
-    found = checkpoint.whole(folder.checkpoints / checkpoint.name(best.best_step))
+    found = checkpoint.intact(folder.checkpoints / checkpoint.name(best.best_step))
     if found is None:
         screen.warn(
-            f"The best held-out loss, {best.best:.3f}, was that of step {best.best_step}, but its "
+            f"The best held-out loss, {best.best_loss:.3f}, was that of step {best.best_step}, but its "
             "checkpoint is damaged: the last weights are taken."
         )
         return last
-    screen.say(f"The best held-out loss, {best.best:.3f}, was that of step {found.step}.")
+    screen.say(f"The best held-out loss, {best.best_loss:.3f}, was that of step {found.step}.")
     return found

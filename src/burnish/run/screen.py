@@ -1,4 +1,4 @@
-"""What a recipe may tell the person who watches. The command line draws it; scripts get silence."""
+"""What a recipe shows to the person who watches. The command line draws it; scripts see nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Protocol
 
 
 class Screen(Protocol):
+    """Where a recipe writes lines and progress."""
+
     def say(self, text: str) -> None:
         """A line worth reading once."""
 
@@ -16,7 +18,7 @@ class Screen(Protocol):
         """How far a piece of long work is; it ends when ``done`` reaches ``total``."""
 
 
-class Silence:
+class SilentScreen:
     """A screen that shows nothing."""
 
     def say(self, text: str) -> None: ...

@@ -14,31 +14,32 @@ from burnish.train.fit import Step
 @dataclass(frozen=True)
 class RunState:
     """The micro-batch budget that the run has come to, the best held-out loss of trained weights and its
-    step, evaluations since, and steps just skipped in a row. It stands in each checkpoint.
+    step, evaluations since then, and steps just skipped in a row. Each checkpoint holds it.
 
     Which rows come next, the rate and the random numbers follow from the step.
     """
 
     micro_batch_tokens: int
-    best: float | None = None
+    best_loss: float | None = None
     best_step: int = 0
-    waited: int = 0
-    skipped: int = 0
+    evaluations_since_best: int = 0
+    skipped_steps: int = 0
 
-    def enough(self, patience: int | None) -> bool:
-        """Whether to stop early, after so many evaluations without a better loss."""
-        return patience is not None and self.waited >= patience
+    def out_of_patience(self, patience: int | None) -> bool:
+        """Whether to stop early: after ``patience`` evaluations without a better loss. None: never."""
+        return patience is not None and self.evaluations_since_best >= patience
 
     def after(self, step: Step) -> RunState:
-        skipped = self.skipped + 1 if step.skipped else 0
-        return replace(self, micro_batch_tokens=step.micro_batch_tokens, skipped=skipped)
+        """The state once a step was taken or skipped."""
+        skipped_steps = self.skipped_steps + 1 if step.skipped else 0
+        return replace(self, micro_batch_tokens=step.micro_batch_tokens, skipped_steps=skipped_steps)
 
     def evaluated(self, figures: dict[str, Any], step: int) -> tuple[RunState, bool]:
-        """With the evaluation after ``step``; and whether it was the best so far."""
+        """The state with the evaluation after ``step``, and whether that was the best so far."""
         loss = figures.get("held_out_loss", math.nan)
-        if math.isfinite(loss) and (self.best is None or loss < self.best):
-            return replace(self, best=loss, best_step=step, waited=0), True
-        return replace(self, waited=self.waited + 1), False
+        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
+            return replace(self, best_loss=loss, best_step=step, evaluations_since_best=0), True
+        return replace(self, evaluations_since_best=self.evaluations_since_best + 1), False
 
 
 def keeps_best(settings: TrainConfig, held_out: int) -> bool:

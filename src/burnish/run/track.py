@@ -1,4 +1,4 @@
-"""Experiment trackers, each a thin adapter that is shown the rows of ``metrics.jsonl`` as they come."""
+"""Experiment trackers, each a thin adapter that gets the rows of ``metrics.jsonl`` as they are written."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Opened = tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]
 
 @dataclass
 class Tracker:
-    """Opened at the first row, when there is a run. A tracker that fails is told of once and left out from
-    then on: the run goes on without it, and ``metrics.jsonl`` has everything anyway."""
+    """Opened at the first row, when there is a run. A tracker that fails is reported once and left out
+    from then on: the run goes on without it, and ``metrics.jsonl`` has everything anyway."""
 
     name: str
     opener: Callable[[], Opened]
@@ -78,8 +78,8 @@ def trackers(config: RunConfig, run: RunFolder, screen: Screen) -> list[Tracker]
     return [Tracker(name, partial(OPENERS[name], run, settings), screen) for name in config.track]
 
 
-def _identity(run: RunFolder) -> str:
-    """The same for a run that goes on, another for a new run in the same place."""
+def _run_id(run: RunFolder) -> str:
+    """An id that stays the same for a run that goes on, and is another for a new run in the same folder."""
     began = read_json(run.provenance)["started"]
     return hashlib.sha256(f"{run.path.resolve()} {began}".encode()).hexdigest()[:12]
 
@@ -101,7 +101,7 @@ def _wandb(run: RunFolder, settings: dict[str, Any]) -> Opened:
     import wandb
 
     opened = wandb.init(
-        project=PROJECT, name=run.path.name, id=_identity(run), resume="allow", dir=run.path, config=settings
+        project=PROJECT, name=run.path.name, id=_run_id(run), resume="allow", dir=run.path, config=settings
     )
     return lambda step, figures: opened.log(figures, step=step), opened.finish
 
@@ -109,7 +109,7 @@ def _wandb(run: RunFolder, settings: dict[str, Any]) -> Opened:
 def _trackio(run: RunFolder, settings: dict[str, Any]) -> Opened:
     import trackio
 
-    name = f"{run.path.name}-{_identity(run)}"
+    name = f"{run.path.name}-{_run_id(run)}"
     opened = trackio.init(
         project=PROJECT, name=name, resume="allow", config=settings, embed=False, auto_log_gpu=False
     )

@@ -36,10 +36,10 @@ TAIL = 2**16
 """Bytes of the end of a log in which the reason of a failure is looked for."""
 
 
-def run_sweep(sweep: Sweep, screen: Screen, go_on: str) -> list[Result]:
-    """Run what has not finished yet, one after the other, and give all results. A run that fails is told and
-    stands in the table; the others go on. ``go_on``: the command that was typed. Raises ``Interrupted`` where
-    the person stops it, once the run that was going on has saved its state."""
+def run_sweep(sweep: Sweep, screen: Screen, resume_command: str) -> list[Result]:
+    """Run what has not finished yet, one after the other, and return all results. A run that fails is told
+    and stands in the table; the others go on. ``resume_command``: the command that was typed. Raises
+    ``Interrupted`` where the person stops it, once the run that was going on has saved its state."""
     with RunFolder(sweep.folder).locked():
         results = _opened(sweep)
         total = len(results)
@@ -58,7 +58,7 @@ def run_sweep(sweep: Sweep, screen: Screen, go_on: str) -> list[Result]:
                     done = sum(result.state == "finished" for result in results)
                     screen.say(f"Stopped at {combination.name}; {done} of {total} runs have finished.")
                     found = checkpoint.find(sweep.run(combination).checkpoints).checkpoint
-                    raise Interrupted(found.step if found else 0, go_on, stop_asked())
+                    raise Interrupted(found.step if found else 0, resume_command, stop_asked())
         screen.progress("Sweep", total, total)
         return results
 
@@ -83,7 +83,7 @@ def _opened(sweep: Sweep) -> list[Result]:
 
 def _finished(run: RunFolder, result: Result) -> Result | None:
     """The result with its figures, where the run has ended."""
-    if not run.ended:
+    if not run.finished:
         return None
     return replace(result, state="finished", figures=figures_of(run, result.peak))
 
@@ -130,7 +130,7 @@ def _in_work(run: RunFolder) -> bool:
 def _child(
     arguments: Sequence[str], log: Path, stop_asked: Callable[[], int], watch: Callable[[], None]
 ) -> tuple[int, int]:
-    """Run burnish in a process of its own; gives its exit code and its peak memory in bytes.
+    """Run burnish in a process of its own; returns its exit code and its peak memory in bytes.
 
     It is out of reach of the terminal's Ctrl-C, which would otherwise come twice: from there and from us.
     """

@@ -1,1 +1,1 @@
-"""The loop, and what it stands on: optimizer, schedule, checkpoints, guards."""
+"""The training loop, with its optimizer, schedule, ranks and checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints that exist whole or not at all.
+"""Checkpoints that exist completely or not at all.
 
 A checkpoint is a folder ``step-000040`` with ``state.safetensors`` (fp32 masters and moments, by the names of
 the parameters), ``state.json`` (the step, and what else the run has to remember) and ``manifest.json`` (the
@@ -29,16 +29,17 @@ SPARE = 16 * 2**20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk: where it is, after how many steps, and what the run had to remember."""
+    """A checkpoint on disk: where it is, after how many steps, and the state of the run beside its
+    weights."""
 
     path: Path
     step: int
-    memory: dict[str, Any]
+    state: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The newest whole checkpoint, and the newer ones that are damaged."""
+    """The newest intact checkpoint, and the newer ones that are damaged."""
 
     checkpoint: Checkpoint | None
     damaged: tuple[Path, ...] = ()
@@ -48,15 +49,15 @@ def save(
     folder: Path,
     tensors: Mapping[str, Tensor],
     step: int,
-    memory: Mapping[str, Any],
+    state: Mapping[str, Any],
     keep: int,
     *,
-    spare: int | None = None,
+    also_keep: int | None = None,
 ) -> Path:
     """Write the checkpoint of ``step`` into ``folder`` and remove all but the newest ``keep`` and that of the
-    step ``spare``.
+    step ``also_keep``.
 
-    ``tensors``: the optimizer's state. ``memory`` is JSON: what the run needs to go on besides weights (the
+    ``tensors``: the optimizer's state. ``state`` is JSON: what the run needs to go on besides weights (the
     best held-out loss, say). Raises ``RunError`` where the disk is full, beforehand or while writing; the
     earlier checkpoints stay whole.
     """
@@ -71,24 +72,25 @@ def save(
             _require_space(folder, tensors)
             staged.mkdir()
             save_file(tensors, staged / TENSORS)
-            _write_json(staged / STATE, {"step": step, "memory": memory})
+            _write_json(staged / STATE, {"step": step, "state": state})
             _write_json(staged / MANIFEST, {name: sha256(staged / name) for name in (TENSORS, STATE)})
             for path in (staged / TENSORS, staged / STATE, staged / MANIFEST, staged):
                 flush(path)
             remove(final)  # damaged, or the run would have gone on from it
             staged.rename(final)
             flush(folder)
-            prune(folder, keep, spare)
+            prune(folder, keep, also_keep)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     return final
 
 
 def find(folder: Path) -> Found:
-    """The newest checkpoint whose hashes hold. ``RunError`` where there are some and none is whole."""
+    """The newest checkpoint whose hashes hold. Raises ``RunError`` where there are some and none is
+    intact."""
     damaged: list[Path] = []
     for path in reversed(_by_step(folder)):
-        if checkpoint := whole(path):
+        if checkpoint := intact(path):
             return Found(checkpoint, tuple(damaged))
         damaged.append(path)
     if damaged:
@@ -100,14 +102,14 @@ def find(folder: Path) -> Found:
     return Found(None)
 
 
-def whole(path: Path) -> Checkpoint | None:
+def intact(path: Path) -> Checkpoint | None:
     """The checkpoint in this folder; None where its files are not those that were written."""
     try:
         hashes = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if set(hashes) != {TENSORS, STATE} or any(sha256(path / n) != digest for n, digest in hashes.items()):
             return None
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        return Checkpoint(path, state["step"], state["memory"])
+        written = json.loads((path / STATE).read_text(encoding="utf-8"))
+        return Checkpoint(path, written["step"], written["state"])
     except PermissionError as error:
         raise RunError(f"{path} may not be read: {error}", fix="Go on as the user who began.") from error
     except (OSError, ValueError, TypeError):
@@ -115,6 +117,7 @@ def whole(path: Path) -> Checkpoint | None:
 
 
 def name(step: int) -> str:
+    """Of the folder of a step's checkpoint."""
     return f"step-{step:06d}"
 
 
@@ -145,17 +148,17 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def prune(folder: Path, keep: int, spare: int | None) -> None:
-    """Remove all checkpoints but the newest ``keep`` and that of the step ``spare``; and what a run that was
-    killed left half written or half removed."""
+def prune(folder: Path, keep: int, also_keep: int | None) -> None:
+    """Remove all checkpoints but the newest ``keep`` and that of the step ``also_keep``; and what a run that
+    was killed left half written or half removed."""
     _clear(folder)
     for old in _by_step(folder)[:-keep]:
-        if _step_of(old) != spare:
+        if _step_of(old) != also_keep:
             remove(old)
 
 
 def remove(path: Path) -> None:
-    """Under another name first: killed on the way, it is no damaged checkpoint."""
+    """Remove a checkpoint, under another name first: if the process is killed meanwhile, none is damaged."""
     if path.exists():
         going = path.with_name(f".removing-{path.name}")
         path.rename(going)

@@ -97,7 +97,7 @@ def fit(
         rate = learning_rate(step, steps, settings.learning_rate, warmup, settings.decay, settings.decay_to)
         fault = _not_finite(loss, norm)
         if fault:
-            optimizer.drop()
+            optimizer.drop_gradients()
         else:
             optimizer.step(rate)
         skipped = skipped + 1 if fault else 0
@@ -134,21 +134,21 @@ def _gradients(
     forward: Forward,
     ranks: Ranks,
 ) -> tuple[float, int]:
-    """Leave the gradients of one optimizer step with the optimizer. Gives the loss, nats a trained token, and
-    the budget with which it went."""
+    """Leave the gradients of one optimizer step with the optimizer. Returns the loss, nats a trained token,
+    and the budget with which it went."""
     model.train()
     count = sum(table.weight(row) for row in rows)
-    apart = rotary_reach(model)
+    reach = rotary_reach(model)
     while True:
         torch.manual_seed(torch.initial_seed())  # on every device, so a step done again draws the same
         batches = micro_batches(
-            table, rows, budget, share=share, apart=apart, rank=ranks.rank, ranks=ranks.count
+            table, rows, budget, share=share, apart=reach, rank=ranks.rank, ranks=ranks.count
         )
         try:
             loss = sum(_backward(model, batch, count, optimizer, forward) for batch in batches)
             return ranks.sum(loss), budget
         except (RuntimeError, MemoryError) as error:
-            optimizer.drop()
+            optimizer.drop_gradients()
             if not _out_of_memory(error):
                 raise
             if ranks.count > 1:
@@ -177,11 +177,13 @@ def _backward(
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """CUDA has an error of its own for it; the allocator of the CPU says it in words only."""
+    """Whether an error means that memory ran out. CUDA has a type for it; the CPU's allocator says it in
+    words."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _not_finite(loss: float, norm: float) -> str:
+    """What is not finite, in words; empty where both are."""
     if not math.isfinite(loss):
         return f"the loss was {loss}"
     return "" if math.isfinite(norm) else f"the gradient's norm was {norm}"
@@ -209,8 +211,8 @@ def mean_loss(
     device = next(model.parameters()).device
     rows = range(len(table))
     loss_sum = 0.0
-    apart = rotary_reach(model)
-    for batch in micro_batches(table, rows, budget, apart=apart, rank=ranks.rank, ranks=ranks.count):
+    reach = rotary_reach(model)
+    for batch in micro_batches(table, rows, budget, apart=reach, rank=ranks.rank, ranks=ranks.count):
         moved = batch.to(device)
         loss_sum += next_token_loss(forward(model, moved), moved).item()
     return ranks.sum(loss_sum) / sum(table.weight(row) for row in rows)

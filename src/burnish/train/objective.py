@@ -1,4 +1,4 @@
-"""From what the model gives to the number that is made smaller."""
+"""The loss that training minimises, of what the model's head reads."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from burnish.config import TrainConfig
 from burnish.errors import ConfigError
-from burnish.model.shard import forget_whole, joined_parts, local, part_of
+from burnish.model.shard import free_gathered, gathered, local, split_like
 from burnish.train.ranks import Ranks
 
 
@@ -28,12 +28,12 @@ def optimizer_of(
         model,
         weight_decay=settings.weight_decay,
         betas=settings.betas,
-        few_bits=has_few_bits(settings, device, quantized),
+        eight_bit=uses_eight_bits(settings, device, quantized),
         ranks=ranks,
     )
 
 
-def has_few_bits(settings: TrainConfig, device: str, quantized: bool) -> bool:
+def uses_eight_bits(settings: TrainConfig, device: str, quantized: bool) -> bool:
     """Whether the moments have eight bits each, on a device of this type."""
     wanted = settings.optimizer
     return wanted == "adamw-8bit" or (wanted == "auto" and quantized and device == "cuda")
@@ -42,11 +42,11 @@ def has_few_bits(settings: TrainConfig, device: str, quantized: bool) -> bool:
 class MasterAdamW:
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) on the masters of a model's trained weights.
 
-    Gradients of micro-batches add up in fp32 as well: ``accumulate`` moves them from the model to the
-    masters after each backward pass. Matrices decay, vectors (norms, biases) do not. Of weights that are
-    split over ``ranks``, each rank keeps and steps the masters of its own part. With ``few_bits`` the moments
-    have eight bits each, in blocks of 256 (Dettmers et al. 2021, arXiv:2110.02861), and move out of a GPU's
-    memory while it is short.
+    Gradients of micro-batches add up in fp32 as well: ``accumulate`` moves them from the model to the masters
+    after each backward pass. Matrices decay, vectors (norms, biases) do not. Of weights that are split over
+    ``ranks``, each rank keeps and steps the masters of its own part. With ``eight_bit`` the moments have
+    eight bits each, in blocks of 256 (Dettmers et al. 2021, arXiv:2110.02861), and move out of a GPU's memory
+    while it is short.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class MasterAdamW:
         *,
         weight_decay: float,
         betas: tuple[float, float],
-        few_bits: bool = False,
+        eight_bit: bool = False,
         ranks: Ranks = Ranks(),
     ) -> None:
         self.model, self.ranks = model, ranks
@@ -68,14 +68,15 @@ class MasterAdamW:
             {"params": vectors, "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        self.few_bits = few_bits
+        self.eight_bit = eight_bit
         self.adam: Any
-        if few_bits:
+        if eight_bit:
             self.adam = _paged_adamw_8bit(groups, betas)
         else:
             self.adam = torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
 
     def accumulate(self) -> None:
+        """Move the gradients of a backward pass from the model to the masters, where they add up."""
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
@@ -92,7 +93,7 @@ class MasterAdamW:
         return [name for name, master in self.masters.items() if master.grad is None]
 
     def clip(self, max_norm: float) -> float:
-        """Scale the gradients to a global norm of at most ``max_norm``; gives the norm before."""
+        """Scale the gradients to a global norm of at most ``max_norm``; returns the norm before."""
         masters = list(self.masters.values())
         norm = nn.utils.get_total_norm([m.grad for m in masters if m.grad is not None])
         if self.ranks.count > 1:
@@ -105,24 +106,24 @@ class MasterAdamW:
         for group in self.adam.param_groups:
             group["lr"] = learning_rate
         self.adam.step()
-        self.drop()
+        self.drop_gradients()
         self._round_into_model()
 
-    def drop(self) -> None:
-        """Throw the gradients away, those of the model's weights too."""
+    def drop_gradients(self) -> None:
+        """Drop all gradients, those of the model's weights too."""
         self.adam.zero_grad(set_to_none=True)
         for weight in self.weights.values():
             weight.grad = None
 
     def state(self, keep: bool = True) -> dict[str, Tensor]:
-        """Masters and moments, whole, as a flat table for a checkpoint. Of weights that are split all ranks
-        must call it; the table is empty on those that do not ``keep`` it."""
+        """Masters and moments, gathered, as a flat table for a checkpoint. Of weights that are split all
+        ranks must call it; the table is empty on those that do not ``keep`` it."""
         table = {}
         for name, master in self.masters.items():
             for key, part in {"master": master, **self._moments(master)}.items():
-                whole = joined_parts(part, self.weights[name]) if part.shape == master.shape else part
+                full = gathered(part, self.weights[name]) if part.shape == master.shape else part
                 if keep:
-                    table[f"{key}/{name}"] = whole if self.ranks.count == 1 else whole.cpu()
+                    table[f"{key}/{name}"] = full if self.ranks.count == 1 else full.cpu()
         return table
 
     @torch.no_grad()
@@ -130,11 +131,11 @@ class MasterAdamW:
         """Take back what ``state`` gave, and round the masters into the model."""
         for name, master in self.masters.items():
             weight = self.weights[name]
-            master.copy_(part_of(table[f"master/{name}"], weight))
-            if self.few_bits:
-                self._load_few_bits(master, name, table)
+            master.copy_(split_like(table[f"master/{name}"], weight))
+            if self.eight_bit:
+                self._load_eight_bit(master, name, table)
                 continue
-            moments = {key: part_of(table[f"{key}/{name}"], weight) for key in ("exp_avg", "exp_avg_sq")}
+            moments = {key: split_like(table[f"{key}/{name}"], weight) for key in ("exp_avg", "exp_avg_sq")}
             self.adam.state[master] = {
                 "step": table[f"step/{name}"].clone(),
                 **{key: moment.to(master.device, copy=True) for key, moment in moments.items()},
@@ -149,7 +150,7 @@ class MasterAdamW:
             key: value if isinstance(value, Tensor) else torch.tensor(value) for key, value in kept.items()
         }
 
-    def _load_few_bits(self, master: Tensor, name: str, table: dict[str, Tensor]) -> None:
+    def _load_eight_bit(self, master: Tensor, name: str, table: dict[str, Tensor]) -> None:
         for number, group in enumerate(self.adam.param_groups):
             for place, parameter in enumerate(group["params"]):
                 if parameter is master:
@@ -165,7 +166,7 @@ class MasterAdamW:
     def _round_into_model(self) -> None:
         for name, weight in self.weights.items():
             local(weight).copy_(self.masters[name])
-        forget_whole(self.model)
+        free_gathered(self.model)
 
 
 def _paged_adamw_8bit(groups: list[dict[str, Any]], betas: tuple[float, float]) -> Any:

@@ -16,7 +16,7 @@ from burnish.errors import TrainingError
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's ``rank`` among ``count``. One alone talks to nobody; of several, each must come to the
+    """This process's ``rank`` among ``count``. Of one, nothing is sent; of several, each must come to the
     same calls in the same order."""
 
     rank: int = 0
@@ -36,22 +36,22 @@ class Ranks:
         """Over all ranks, the same on each."""
         return self._reduced(value, dist.ReduceOp.SUM)
 
-    def most(self, value: float) -> float:
+    def max(self, value: float) -> float:
         """The largest of all ranks, the same on each."""
         return self._reduced(value, dist.ReduceOp.MAX)
 
-    def wait(self) -> None:
-        """For all others to come here too."""
+    def barrier(self) -> None:
+        """Wait until all ranks have come here."""
         self.sum(0.0)
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def first_then_others(self) -> Iterator[None]:
         """The block is run by the first rank, then by all others."""
         if not self.first:
-            self.wait()
+            self.barrier()
         yield
         if self.first:
-            self.wait()
+            self.barrier()
 
     def _reduced(self, value: float, how: dist.ReduceOp.RedOpType) -> float:
         if self.count == 1:
@@ -62,8 +62,9 @@ class Ranks:
 
 
 @contextmanager
-def joined(ranks: Ranks) -> Iterator[None]:
-    """Within the block the ranks can reach each other, each with a device of its own where there is CUDA."""
+def process_group(ranks: Ranks) -> Iterator[None]:
+    """Within the block the ranks can reach each other, each on a device of its own where there is CUDA.
+    Raises ``TrainingError`` where one of them is lost."""
     if ranks.count == 1:
         yield
         return
@@ -72,7 +73,7 @@ def joined(ranks: Ranks) -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
-        ranks.wait()  # who leaves first would pull the connection from under the others
+        ranks.barrier()  # who leaves first would pull the connection from under the others
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

@@ -1,4 +1,4 @@
-"""Memory that stays with the process while it trains on a CPU."""
+"""The memory allocator of a process that trains on a CPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ RESERVED = 8 * 2**30
 """Bytes of address space, not of memory, in which large pages are asked for."""
 
 
-def keep_memory() -> bool:
-    """Tell the allocator to keep what is freed, in large pages; whether it was told.
+def keep_freed_memory() -> bool:
+    """Tell the allocator to keep what is freed, in large pages. Returns whether it could be told.
 
     A step takes and frees the same tensors thousands of times. By default glibc gives large ones back to the
     system, and the next one comes as small pages that are cleared and mapped one by one: writing a new tensor

@@ -1,4 +1,4 @@
-"""Where an adapter came from: its base and its method, by what stands in its folder."""
+"""What an adapter's folder says: its base and its method, and what burnish wrote of it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from burnish.files import read_json
 from burnish.model.borrow import holds_weights_of, weights_digest
 from burnish.model.quantize import Kind
 
-CARD = "burnish.json"
+METADATA = "burnish.json"
 """What burnish writes beside a model: its base, its stop tokens and where it came from."""
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The base that a model was trained on. ``sha256``: of its weights, where it was a folder or a model in
+class BaseIdentity:
+    """Which base a model was trained on. ``sha256``: of its weights, where it was a folder or a model in
     memory."""
 
     name: str
@@ -31,8 +31,8 @@ class Origin:
     quantize: Kind
     sha256: str | None
 
-    def is_that_of(self, other: Origin) -> bool:
-        """Hashes decide where both are known: a folder may have been moved."""
+    def matches(self, other: BaseIdentity) -> bool:
+        """Whether both are one base. Hashes decide where both are known: a folder may have been moved."""
         if self.quantize != other.quantize:
             return False
         if self.sha256 and other.sha256:
@@ -44,35 +44,36 @@ class Origin:
         return " ".join([self.name, *(f"({mark})" for mark in marks if mark)])
 
 
-def origin_of(folder: Path) -> Origin:
-    """Of a folder that burnish wrote, or of an adapter that peft did."""
-    if base := card_of(folder).get("base"):
-        return Origin(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
-    return Origin(read_json(folder / CONFIG)["base_model_name_or_path"], None, "none", None)
+def base_of(folder: Path) -> BaseIdentity:
+    """The base of a model in a folder that burnish wrote, or of an adapter that peft did."""
+    if base := metadata_of(folder).get("base"):
+        return BaseIdentity(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
+    return BaseIdentity(read_json(folder / CONFIG)["base_model_name_or_path"], None, "none", None)
 
 
-def origin_in_memory(model: PreTrainedModel) -> Origin:
+def base_in_memory(model: PreTrainedModel) -> BaseIdentity:
     """Of a model that a program holds: the folder or the Hub id that it was loaded from, where its weights
     are still those that stand there; else its weights alone say what it is."""
     name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
     folder = Path(name).resolve()
     if name and folder.is_dir() and holds_weights_of(model, folder):
-        return Origin(str(folder), None, "none", weights_sha256(str(folder)))
+        return BaseIdentity(str(folder), None, "none", weights_sha256(str(folder)))
     if commit and not folder.exists():
         cached = try_to_load_from_cache(name, "config.json", revision=commit)
         if isinstance(cached, str) and holds_weights_of(model, Path(cached).parent):
-            return Origin(name, commit, "none", None)
-    return Origin(MEMORY, None, "none", weights_digest(model))
+            return BaseIdentity(name, commit, "none", None)
+    return BaseIdentity(MEMORY, None, "none", weights_digest(model))
 
 
-def card_of(folder: Path) -> dict[str, Any]:
-    """Empty where burnish did not write the folder."""
-    card: dict[str, Any] = read_json(folder / CARD) if (folder / CARD).is_file() else {}
-    return card
+def metadata_of(folder: Path) -> dict[str, Any]:
+    """What ``burnish.json`` holds; empty where burnish did not write the folder."""
+    metadata: dict[str, Any] = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
+    return metadata
 
 
-def is_adapter(place: str) -> bool:
-    return (Path(place) / CONFIG).is_file()
+def is_adapter(location: str) -> bool:
+    """Whether a folder holds an adapter; a Hub id is taken for a whole model."""
+    return (Path(location) / CONFIG).is_file()
 
 
 def kind_of(folder: Path) -> str:
@@ -84,17 +85,17 @@ def kind_of(folder: Path) -> str:
     return "dora" if kind == "lora" and settings.get("use_dora") else kind
 
 
-def weights_sha256(place: str) -> str | None:
+def weights_sha256(location: str) -> str | None:
     """One hash over a local folder's weight files, by name and content; None for a Hub id."""
-    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
+    files = sorted(Path(location).glob("*.safetensors")) if Path(location).is_dir() else []
     if not files:
         return None
-    whole = hashlib.sha256()
+    combined = hashlib.sha256()
     for file in files:
         stat = file.stat()
-        whole.update(file.name.encode())
-        whole.update(_digest(file, stat.st_size, stat.st_mtime_ns))
-    return whole.hexdigest()
+        combined.update(file.name.encode())
+        combined.update(_digest(file, stat.st_size, stat.st_mtime_ns))
+    return combined.hexdigest()
 
 
 @lru_cache(maxsize=256)
