@@ -235,7 +235,7 @@ def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytes
         quantized("nf4")
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(ConfigError, match=r"pip install 'burnish\[quant\]'"):
-        MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), few_bits=True)
+        MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), eight_bit=True)
 
 
 def test_a_quantized_model_in_memory_is_refused() -> None:

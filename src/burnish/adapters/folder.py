@@ -23,7 +23,7 @@ METADATA = "burnish.json"
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """The base that a model was trained on. ``sha256``: of its weights, where it was a folder or a model in
+    """Which base a model was trained on. ``sha256``: of its weights, where it was a folder or a model in
     memory."""
 
     name: str
@@ -66,9 +66,9 @@ def base_in_memory(model: PreTrainedModel) -> BaseIdentity:
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:
-    """Empty where burnish did not write the folder."""
-    card: dict[str, Any] = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
-    return card
+    """What ``burnish.json`` holds; empty where burnish did not write the folder."""
+    metadata: dict[str, Any] = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
+    return metadata
 
 
 def is_adapter(location: str) -> bool:

@@ -94,11 +94,11 @@ def load_model(
             folder, tokenizer, dtype, home, base_model, base_only=base_only, dequantized=dequantized
         )
     elif base_only and metadata:
-        start = base_of(folder)
+        base = base_of(folder)
         if base_model is None:
-            model = load_model(start.name, revision=start.revision, dtype=dtype, device=home).model
+            model = load_model(base.name, revision=base.revision, dtype=dtype, device=home).model
         else:
-            model = _borrowed_base(folder, start, dtype, home, base_model)
+            model = _borrowed_base(folder, base, dtype, home, base_model)
     else:
         model = load_plain(location, revision, dtype, quantize, home)
     typed = metadata.get("typed_tokens", "text")
@@ -219,11 +219,11 @@ def _load_adapted(
     dequantized: bool,
 ) -> PreTrainedModel:
     """The adapter's base with the adapter in it, or (``base_only``) without it."""
-    start = base_of(folder)
+    base = base_of(folder)
     if base_model is None:
-        model = _checked_base(folder, start, dtype, device)
+        model = _checked_base(folder, base, dtype, device)
     else:
-        model = _borrowed_base(folder, start, dtype, device, base_model)
+        model = _borrowed_base(folder, base, dtype, device, base_model)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if dequantized:
@@ -231,29 +231,29 @@ def _load_adapted(
     return model if base_only else attach(model, folder)
 
 
-def _checked_base(folder: Path, start: BaseIdentity, dtype: Dtype, device: str) -> PreTrainedModel:
+def _checked_base(folder: Path, base: BaseIdentity, dtype: Dtype, device: str) -> PreTrainedModel:
     with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(start.name))
+        found = beside.submit(weights_sha256, locate(base.name))
         model = load_model(
-            start.name, revision=start.revision, dtype=dtype, quantize=start.quantize, device=device
+            base.name, revision=base.revision, dtype=dtype, quantize=base.quantize, device=device
         ).model
         # A Hub id without local files has no hash; its revision stands for it.
-        _require_same_base(folder, start, replace(start, sha256=found.result()))
+        _require_same_base(folder, base, replace(base, sha256=found.result()))
     return model
 
 
 def _borrowed_base(
-    folder: Path, start: BaseIdentity, dtype: Dtype, device: str, base_model: PreTrainedModel
+    folder: Path, base: BaseIdentity, dtype: Dtype, device: str, base_model: PreTrainedModel
 ) -> PreTrainedModel:
-    _require_same_base(folder, start, base_in_memory(base_model))
+    _require_same_base(folder, base, base_in_memory(base_model))
     kind = None if dtype == "auto" else DTYPES[dtype]
     return borrow(base_model, own_weights=False, dtype=kind, device=device)
 
 
-def _require_same_base(folder: Path, start: BaseIdentity, found: BaseIdentity) -> None:
-    if not start.matches(found):
+def _require_same_base(folder: Path, base: BaseIdentity, found: BaseIdentity) -> None:
+    if not base.matches(found):
         raise ModelError(
             f"{folder} was trained on other weights than those that {found.name} holds now",
-            why=f"It was trained on {start}, and this is {found}; what it learnt holds for the first.",
+            why=f"It was trained on {base}, and this is {found}; what it learnt holds for the first.",
             fix="Put the base back as it was, or train anew on this one.",
         )

@@ -32,8 +32,8 @@ class InMemory:
     tokenizer: PreTrainedTokenizerBase | None = field(default=None, repr=False)
 
     @cached_property
-    def origin(self) -> BaseIdentity:
-        """Of the model, which is there."""
+    def base(self) -> BaseIdentity:
+        """Which base the model is, where there is one."""
         assert self.model is not None
         return base_in_memory(self.model)
 

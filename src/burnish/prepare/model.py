@@ -72,7 +72,7 @@ def _loaded(config: RunConfig, device: str | None, in_memory: InMemory) -> tuple
             dtype=named.dtype,
             device=device,
         )
-        return loaded, in_memory.origin
+        return loaded, in_memory.base
     require_whole_model(named.name)
     loaded = load_model(
         named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device

@@ -47,9 +47,8 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(folder.locked())
-        stack.enter_context(
-            resumable(folder.config, folder.checkpoints, _resume_command(config, folder, verb))
-        )
+        resume_command = _resume_command(config, folder, verb)
+        stack.enter_context(resumable(folder.config, folder.checkpoints, resume_command))
         journal = Journal(folder, trackers(config, folder, shown)) if ranks.first else Journal(None)
         stack.callback(journal.close)
         if resume:

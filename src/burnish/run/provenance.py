@@ -30,8 +30,8 @@ def provenance_of(
     command: str,
     started: float,
 ) -> dict[str, Any]:
-    """What is known when a run starts, at ``started`` seconds since 1970. ``data``: where
-    its rows come from. The config's hash leaves out ``out``: a run may be moved."""
+    """The provenance that is known when a run starts, at ``started`` seconds since 1970. ``data``: where its
+    rows come from. The config's hash leaves out ``out``: a run may be moved."""
     source = template.source
     settings = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}))
     return {
