@@ -121,8 +121,8 @@ def _in_words(made: Plan) -> list[str]:
         else "a step is one micro-batch, so that nothing is added up while activations are kept"
     )
     return [
-        f"All weights are usually counted as {USUAL} bytes a parameter, {size(USUAL * total)}: 2 of weights, 2 "
-        f"of gradients, 12 of masters and moments. Here it is {ours:.1f} at the peak: {why}."
+        f"All weights are usually counted as {USUAL} bytes a parameter, {size(USUAL * total)}: 2 of weights, "
+        f"2 of gradients, 12 of masters and moments. Here it is {ours:.1f} at the peak: {why}."
     ]
 
 
