@@ -31,7 +31,7 @@ def check(
 ) -> None:
     """Prove the masks of a whole data set before training.
 
-    Reads the tokenizer, not the weights. Leaves with 1 where a row breaks a law or cannot be read.
+    Reads the tokenizer, not the weights. Exits with 1 where a row breaks a law or cannot be read.
     """
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config
