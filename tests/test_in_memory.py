@@ -400,7 +400,7 @@ def test_the_command_line_says_that_the_rows_were_in_memory(
 def test_check_show_and_export_take_rows_and_a_tokenizer(base: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     found, template = check(config(), data=ROWS, held_out=HELD, tokenizer=tokenizer)
-    assert found.rows == 16 and not found.broken
+    assert found.rows == 16 and not found.violations
     assert template.tokenizer is not tokenizer
     shown, _ = show(config(), (2,), data=ROWS, tokenizer=tokenizer)
     assert [row.source for row in shown] == ["<memory>:2"]
