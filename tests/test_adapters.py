@@ -418,7 +418,7 @@ def trained_run(rows: Path, out: Path, kind: str, *changes: str) -> RunFolder:
         ],
         **{"model.name": "pebble", "data.train": [str(rows)], "out": str(out)},
     )
-    return sft(config)
+    return sft(config).folder
 
 
 PROMPT = [2, 300, 301, 302, 5, 3]

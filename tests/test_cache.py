@@ -410,14 +410,15 @@ def test_the_commands_about_data_work(here: Path, monkeypatch: pytest.MonkeyPatc
     written(here / "rows.jsonl", rows(6))
     page = (Path(__file__).parents[1] / "docs" / "data.md").read_text("utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         monkeypatch.setattr("sys.argv", [*shlex.split(line), "--set", "evaluate.max_new_tokens=2"])
         with pytest.raises(SystemExit) as leaving:
             main()
             raise SystemExit(0)
         assert not leaving.value.code
-    assert len(folders(here)) == 1
+    assert len(folders(here)) == 2  # of the runs, and of the file, for which none is held out
+    assert (here / "tokens.parquet").is_file()
     ledgers = {
         (here / "runs" / name / "ledger.jsonl").read_text("utf-8") for name in ("first", "second", "third")
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from burnish.data import Conversation, Message, Source, read
+from burnish.data.memory import MemoryRows
 from burnish.data.read import SHOWN, read_rows
 from burnish.errors import BurnishError, DataError
 
@@ -46,6 +48,35 @@ def test_empty_lines_are_no_rows_but_count_as_lines(tmp_path: Path) -> None:
 def test_several_files_are_read_one_after_the_other(tmp_path: Path) -> None:
     one, two = written(tmp_path, GOOD, name="one.jsonl"), written(tmp_path, GOOD, name="two.jsonl")
     assert [c.source.path for c in read([two, str(one)])] == [str(two), str(one)]
+
+
+def test_rows_in_memory_are_read_as_the_lines_of_a_file_are(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+    rows = [
+        {"messages": [ASK, SAY], "tools": tools},
+        {"text": "Ä ☃"},
+        {"messages": (ASK, SAY | {"weight": 0.5})},
+    ]
+    path = written(tmp_path, *map(json.dumps, rows))
+    for given in (rows, tuple(rows)):
+        found = read(given)
+        assert [replace(c, source=Source()) for c in found] == [
+            replace(c, source=Source()) for c in read(path)
+        ]
+        assert [str(c.source) for c in found] == ["<memory>:1", "<memory>:2", "<memory>:3"]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "x\ud800y"])
+def test_half_a_character_in_memory_is_a_bad_row(text: str) -> None:
+    with pytest.raises(DataError, match="<memory>:2: not JSON"):
+        read([{"messages": [ASK, SAY]}, {"messages": [ASK, {"role": "assistant", "content": text}]}])
+
+
+def test_rows_in_memory_are_told_apart_by_their_hash() -> None:
+    row = {"messages": [ASK, SAY]}
+    assert MemoryRows([row, row]).sha256 == MemoryRows((dict(row), row), "elsewhere").sha256
+    others = ([row], [row, row, row], [row, {"messages": [SAY, ASK]}], [row, object()])
+    assert len({MemoryRows(rows).sha256 for rows in ([row, row], *others)}) == 5  # type: ignore[arg-type]
 
 
 def test_an_empty_file_gives_no_conversations(tmp_path: Path) -> None:

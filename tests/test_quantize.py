@@ -19,6 +19,7 @@ from burnish.config import load_config
 from burnish.errors import ConfigError, ModelError
 from burnish.loss import cross_entropy
 from burnish.model import quantize
+from burnish.model.borrow import borrow
 from burnish.model.forward import choose_forward, flat
 from burnish.model.quantize import dequantize, dequantized_weight, is_quantized, quantized_layers
 from burnish.recipes.sft import sft
@@ -235,3 +236,9 @@ def test_without_the_extra_the_line_that_installs_it_is_named(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(ConfigError, match=r"pip install 'burnish\[quant\]'"):
         MasterAdamW(nn.Linear(2, 2), weight_decay=0.0, betas=(0.9, 0.999), eight_bit=True)
+
+
+def test_a_quantized_model_in_memory_is_refused() -> None:
+    with pytest.raises(ModelError, match="the model in memory is quantized") as refused:
+        borrow(quantized("nf4"), own_weights=False)
+    assert "set model.quantize" in refused.value.fix

@@ -48,7 +48,7 @@ def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
 
 
 def train(data: Path, out: Path, **changes: Any) -> RunFolder:
-    return sft(load_config(None, [], **settings(data, out, **changes)))
+    return sft(load_config(None, [], **settings(data, out, **changes))).folder
 
 
 def losses(run: RunFolder) -> list[float]:
@@ -159,7 +159,7 @@ def test_a_run_killed_at_any_moment_and_resumed_ends_in_the_same_bits(tmp_path: 
     process.kill()
     process.wait()
     assert not (pieces / "final").exists()
-    resumed = sft(load_config(pieces / "config.yaml"), resume=True)
+    resumed = sft(load_config(pieces / "config.yaml"), resume=True).folder
     ours, theirs = (load_file(run.final / "adapter_model.safetensors") for run in (whole, resumed))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

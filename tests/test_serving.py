@@ -59,7 +59,7 @@ def trained(tmp_path: Path) -> tuple[RunFolder, list[list[int]]]:
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS), "utf-8")
     given = {"data.train": [str(data)], "model.name": str(base), "out": str(tmp_path / "run")}
     config = load_config(None, [], **given, **SETTINGS)
-    run = sft(config)
+    run = sft(config).folder
     template, _ = build_template(AutoTokenizer.from_pretrained(base), config.template)
     prompts = []
     for row in ROWS:

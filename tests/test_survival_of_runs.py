@@ -209,7 +209,7 @@ def test_a_run_stopped_at_a_step_the_last_one_too_goes_on_to_the_same_bits(
     assert f"burnish train --resume '{out}'" in str(stopped.value)
     assert stopped.value.signal == signal.SIGTERM
     write_report(RunFolder(out))  # of the half, which makes it no finished run
-    run = sft(load_config(out / "config.yaml"), resume=True)
+    run = sft(load_config(out / "config.yaml"), resume=True).folder
     one, other = ((r.final / "adapter_model.safetensors").read_bytes() for r in (whole, run))
     assert one == other
     assert losses(whole) == losses(run)
@@ -249,7 +249,7 @@ def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path:
     with pytest.raises(Interrupted):
         sft(load_config(run.config, out=str(out)), screen=Listening(stop))
     (out / "checkpoints" / "step-000005" / checkpoint.STATE).write_text("{}")
-    run = sft(load_config(out / "config.yaml"), resume=True)
+    run = sft(load_config(out / "config.yaml"), resume=True).folder
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000004", "step-000006"]
 
 
@@ -281,7 +281,7 @@ def test_the_rows_of_a_step_that_was_not_taken_are_named_by_file_and_row(tmp_pat
         "evaluate.samples": 0,
         "out": str(tmp_path / "run"),
     }
-    run = sft(load_config(None, [], **options), screen=screen)
+    run = sft(load_config(None, [], **options), screen=screen).folder
     steps = [row for row in read_lines(run.metrics) if row["kind"] == "train"]
     skipped = [row for row in steps if "skipped" in row]
     assert len(steps) == 8 and len(skipped) == 2  # once an epoch

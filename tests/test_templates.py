@@ -1,8 +1,8 @@
-"""Every template at hand times every kind of conversation: what burnish calls proven is proven once more.
+"""Every template at hand times every kind of conversation: what burnish calls proven is put to the oracle.
 
-The oracle shares no code with the proof. It renders with plain transformers, and knows of each
-conversation what was said by whom. Then: the marks that some templates carry, and the laws by token ids
-on real tokenizers.
+The oracle (``tests/oracle.py``) shares no code with the proof. ``make test`` puts a sample of the pairs to
+it, ``make test-slow`` all. Then: the marks that some templates carry, and the laws by token ids on real
+tokenizers.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -26,16 +25,26 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from burnish.data import Conversation
 from burnish.data.conversation import PRIVATE
 from burnish.errors import TemplateError
-from burnish.template import ChatTemplate, Turn
+from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 from burnish.tokens import Example, encode
-from burnish.tokens.advice import working_remedies
 from conftest import needs_shared, shared_tokenizer
-from templates import SUITE, TWINS, Message, frame, sources, spoken, tokenizer_with, unbalanced
+from oracle import (
+    PROVEN,
+    REFUSED,
+    REMEDY,
+    conversation_of_row,
+    faults,
+    faults_of,
+    outcome,
+    outcome_of,
+    template_named,
+)
+from own_templates import OWN, WITH_MARKERS
+from templates import SUITE, sources
 from test_masks import TEMPLATE_LIKE, UNUSUAL, conversation_of, spans, text_of
 
-LAWS = ("served", "faithful", "stops", "borders", "only")
-PROVEN, REMEDY, REFUSED, NOT_RENDERABLE = "proven as is", "by remedy", "refused", "not renderable"
+LAWS = ("", "served", "faithful", "stops", "borders", "only")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,254 +62,52 @@ def _quick() -> Iterator[None]:
     logging.set_verbosity_warning()
 
 
-@dataclass(frozen=True)
-class Proven:
-    """A template, with remedies or without, and the turns that it has proven."""
-
-    template: ChatTemplate
-    turns: tuple[Turn, ...]
-
-    @property
-    def remedies(self) -> tuple[str, ...]:
-        return self.template.remedies
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``law``: the one that fails without remedies. ``proofs``: one, or one for each set of remedies."""
-
-    column: str
-    law: str = ""
-    proofs: tuple[Proven, ...] = ()
-
-
-def suite(kind: str) -> Conversation:
-    return Conversation.from_messages(*SUITE[kind])
-
-
-@cache
-def template_named(name: str) -> ChatTemplate:
-    return ChatTemplate(tokenizer_with(sources()[name]))
-
-
-@cache
-def outcome(name: str, kind: str) -> Outcome:
-    template, conversation = template_named(name), suite(kind)
-    messages, tools = SUITE[kind]
-    try:
-        template.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
-    except Exception:
-        return Outcome(NOT_RENDERABLE)
-    try:
-        return Outcome(PROVEN, proofs=(Proven(template, tuple(template.turns(conversation))),))
-    except TemplateError as error:
-        proofs = _remedied(name, kind)
-        return Outcome(REMEDY if proofs else REFUSED, error.law, proofs)
-
-
-def _remedied(name: str, kind: str) -> tuple[Proven, ...]:
-    """A proof for each set of remedies that works. TRL's training templates differ from their siblings by
-    marks alone, so there the sibling's sets are taken."""
-    template, conversation = template_named(name), suite(kind)
-    sibling = name.removesuffix("_training")
-    if sibling != name and sibling in sources() and outcome(sibling, kind).column == REMEDY:
-        sets = [proof.remedies for proof in outcome(sibling, kind).proofs]
-    else:
-        sets = list(working_remedies(template, conversation))
-    remedied = [template.with_remedies(remedies) for remedies in sets]
-    return tuple(Proven(t, tuple(t.turns(conversation))) for t in remedied)
+def sampled(name: str) -> list[str]:
+    """Some of the kinds for a template, others for the next: each kind meets templates of all families."""
+    place, kinds = [*sources()].index(name), [*SUITE]
+    step = 9 if name.startswith("own/") else 29 if name.endswith("_training") else 16
+    return kinds[place % step :: step]
 
 
 @pytest.mark.parametrize("name", sources())
 def test_every_turn_is_proven_rightly_or_refused_with_a_law(name: str) -> None:
-    found = {kind: sorted({*faults(name, kind)}) for kind in SUITE}
+    _require_right(name, sampled(name))
+
+
+def families() -> list[Any]:
+    """Names of templates, those that ask the same advice in one process (``--dist loadgroup``)."""
+    return [
+        pytest.param(name, marks=pytest.mark.xdist_group(name.removesuffix("_training")))
+        for name in sources()
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", families())
+def test_every_turn_of_every_kind_is_proven_rightly_or_refused_with_a_law(name: str) -> None:
+    _require_right(name, [*SUITE])
+
+
+def _require_right(name: str, kinds: list[str]) -> None:
+    assert {outcome(name, kind).law for kind in kinds} <= {*LAWS}
+    found = {kind: faults(name, kind) for kind in kinds}
     assert not {kind: words for kind, words in found.items() if words}
 
 
 def test_nine_in_ten_pairs_that_can_be_rendered_are_proven() -> None:
-    """Each with the template's own text or with remedies; ChatML-lite in its stead does not count."""
-    if not sources():
-        pytest.skip("no template is here")
-    columns = (PROVEN, REMEDY, REFUSED, NOT_RENDERABLE)
-    tally = Counter((kind, outcome(name, kind).column) for kind in SUITE for name in sources())
-    total = {column: sum(tally[kind, column] for kind in SUITE) for column in columns}
-    rows = [(kind, *(tally[kind, column] for column in columns)) for kind in SUITE]
-    print()
-    for row in (("", *columns), *rows, ("all", *total.values())):
-        print(f"{row[0]:26}" + "".join(f"{cell:>16}" for cell in row[1:]))
-    refused = [(n, k, outcome(n, k).law) for n in sources() for k in SUITE if outcome(n, k).column == REFUSED]
-    print("\n".join("refused: {}, {}: law {}".format(*row) for row in refused))
+    """Of the sample, on the templates of others. Each with its own text or with remedies; ChatML-lite in its
+    stead does not count. Special tokens in names are refused on purpose."""
+    names = [name for name in sources() if not name.startswith("own/")]
+    if not names:
+        pytest.skip("no template of others is here")
+    pairs = [(n, k) for n in names for k in sampled(n) if k != "special tokens in names"]
+    total = Counter(outcome(*pair).column for pair in pairs)
+    print(total)
+    for pair in pairs:
+        if outcome(*pair).column == REFUSED:
+            print("refused: {}, {}: law {}".format(*pair, outcome(*pair).law))
     proven = total[PROVEN] + total[REMEDY]
     assert proven >= 0.9 * (proven + total[REFUSED])
-
-
-# The oracle
-
-
-def faults(name: str, kind: str) -> Iterator[str]:
-    """What is wrong with the proofs of a pair, in words. Nothing, if burnish is right."""
-    found = outcome(name, kind)
-    if found.law not in ("", *LAWS) or (found.column == REFUSED and not found.law):
-        yield f"the law is called {found.law!r}"
-    for proof in found.proofs:
-        messages = proof.template.prepared(suite(kind)).as_dicts()
-        answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-        words = [] if [turn.index for turn in proof.turns] == answers else ["a turn is missing"]
-        for turn in proof.turns:
-            words += _served(proof, turn, messages, kind)
-            words += _stops(proof, turn, messages)
-            words += _keeps_the_past(proof, turn, messages)
-            words += _says_what_was_written(turn, messages)
-            words += _adds_nothing(proof, turn, messages, kind)
-        words += _differs_from_twin(proof, name, kind)
-        words += _encoded_otherwise(proof, messages, kind) if proof is found.proofs[0] else ()
-        yield from (f"{word} {list(proof.remedies)}" for word in words)
-
-
-def _render(template: ChatTemplate, messages: list[Message], kind: str, **more: Any) -> Any:
-    tools = SUITE[kind][1]
-    return template.tokenizer.apply_chat_template(
-        messages, tools=tools, chat_template=template.source, **more
-    )
-
-
-COMPLETING = {"append_stop", "stop_at_next_turn", "follow_generation_prompt", "keep_reasoning"}
-"""Remedies with which a completion is not what the template writes."""
-
-
-def _served(proof: Proven, turn: Turn, messages: list[Message], kind: str) -> Iterator[str]:
-    past = messages[: turn.index]
-    if turn.prompt != _render(proof.template, past, kind, add_generation_prompt=True, tokenize=False):
-        yield "the prompt is not what inference renders"
-    if turn.prompt.startswith("<s><s>"):
-        yield "two tokens begin the prompt"
-    if not COMPLETING & {*proof.remedies}:
-        rendered = _render(proof.template, messages[: turn.index + 1], kind, tokenize=False)
-        if not rendered.startswith(turn.prompt + turn.completion):
-            yield "the turn is not what the template renders"
-        rest = rendered[len(turn.prompt + turn.completion) :]
-        # Some end a conversation with one token more, some write the next answer's header unasked.
-        if rest.strip() != "</s>" and rest.strip() not in turn.prompt[-len(rest) - 20 :]:
-            yield f"the template goes on behind the stop token: {rest!r}"
-
-
-def _stops(proof: Proven, turn: Turn, messages: list[Message]) -> Iterator[str]:
-    stop = _stop(proof, turn)
-    if not stop:
-        yield "no stop token at the end"
-    for token in proof.template.stop_tokens:
-        typed = str(messages[turn.index]).count(token)
-        if turn.completion.removesuffix(stop).count(token) > typed:
-            yield f"the stop token {token} within the answer"
-
-
-def _stop(proof: Proven, turn: Turn) -> str:
-    return next((token for token in proof.template.stop_tokens if turn.completion.endswith(token)), "")
-
-
-def _keeps_the_past(proof: Proven, turn: Turn, messages: list[Message]) -> Iterator[str]:
-    past = messages[: turn.index]
-    if "split_turns" in proof.remedies:  # which leaves out what was said before the last question
-        last = max(place for place, message in enumerate(past) if message["role"] == "user")
-        past = [m for place, m in enumerate(past) if place >= last or m["role"] == "system"]
-    for message in past:
-        _, *said = spoken(message)  # templates may drop reasoning of the past
-        yield from (f"{text!r} is not in the prompt" for text in said if text not in turn.prompt)
-    ours = [text for text in spoken(messages[turn.index])[:2] if len(text) > 1]
-    if any(text in turn.prompt for text in ours):
-        yield "the answer is in the prompt"
-    others = [
-        text for m in messages if m is not messages[turn.index] for text in spoken(m)[:2] if len(text) > 1
-    ]
-    if any(text in turn.completion for text in others):
-        yield "another message is in the completion"
-
-
-def _says_what_was_written(turn: Turn, messages: list[Message]) -> Iterator[str]:
-    reasoning, content, *called = spoken(messages[turn.index])
-    for text in (reasoning, content):
-        if len(text) > 1 and turn.completion.count(text) != 1:
-            yield f"{text!r} is said {turn.completion.count(text)} times"
-    yield from (f"{text!r} is not in the completion" for text in called if text not in turn.completion)
-    if content and turn.completion.find(reasoning) > turn.completion.find(content):
-        yield "reasoning behind the answer"
-
-
-ROLE = re.compile(r"(?<![a-z_|])(assistant|user|human|system|model|bot|response)(?![a-z_|])", re.IGNORECASE)
-CHANNELS = re.compile(r"<\|start\|>assistant(?=<\|channel\|>| to=)| to=(user|self)(?=<\|message\|>)")
-"""Headers that an answer holds because it says several messages (GPT-OSS) or to whom it speaks."""
-
-BLOCK = re.compile(r"<think>|\[THINK\]|<\|channel>thought|<\|START_THINKING\|>")
-BLOCK_BEFORE = re.compile(
-    r"(?:<think>\s*(</think>)?|\[THINK\](\[/THINK\])?|<\|channel>thought\s*(<channel\|>)?)\s*$"
-)
-
-
-def _adds_nothing(proof: Proven, turn: Turn, messages: list[Message], kind: str) -> Iterator[str]:
-    """What is left once the person's words are taken out is closed in itself, and belongs to an answer."""
-    if kind.startswith("short"):
-        return  # a letter stands everywhere; the comparison with the longer twin finds what this would
-    left = frame(turn.completion, _stop(proof, turn), messages[turn.index])
-    if fault := unbalanced(turn.prompt, left):
-        yield fault
-    if ROLE.search(CHANNELS.sub("", left)):
-        yield f"the header of a turn: {left!r}"
-    if re.search(r"&#?\w+;", left):
-        yield "quotes are escaped"
-    if "'type': 'text'" in turn.prompt + left:
-        yield "a list of parts is written out"
-    before = BLOCK_BEFORE.search(turn.prompt)
-    if len(BLOCK.findall(left)) + bool(before) > 1:
-        yield "two blocks of reasoning"
-    if before and any(before.groups()) and spoken(messages[turn.index])[0]:
-        yield "reasoning behind a closed block"
-
-
-def _differs_from_twin(proof: Proven, name: str, kind: str) -> Iterator[str]:
-    if kind not in TWINS:
-        return
-    twin = next((p for p in outcome(name, TWINS[kind]).proofs if p.remedies == proof.remedies), None)
-    if twin is None:
-        yield f"other remedies than for {TWINS[kind]!r}"
-        return
-    texts = [(m["content"], n["content"]) for m, n in zip(SUITE[TWINS[kind]][0], SUITE[kind][0], strict=True)]
-    for turn, like in zip(proof.turns, twin.turns, strict=True):
-        prompt, completion = like.prompt, like.completion
-        for theirs, ours in texts:
-            prompt, completion = prompt.replace(theirs, ours), completion.replace(theirs, ours)
-        if (turn.prompt, turn.completion) != (prompt, completion):
-            yield f"rendered otherwise than {TWINS[kind]!r}: {turn.completion!r}"
-
-
-def _encoded_otherwise(proof: Proven, messages: list[Message], kind: str) -> Iterator[str]:
-    """Each turn's ids are those of inference, then its completion; in an example these are trained and no
-    others. Completions of one example may adjoin."""
-    said = {turn.index: turn.completion for turn in proof.turns}
-    examples = encode(suite(kind), proof.template)
-    if [index for example in examples for index in example.turns] != list(said):
-        yield "the examples do not hold each turn once"
-    for example in examples:
-        trained = [place for place, marked in enumerate(example.loss_mask) if marked]
-        for index in example.turns:
-            served = _render(
-                proof.template,
-                messages[:index],
-                kind,
-                add_generation_prompt=True,
-                tokenize=True,
-                sanitize_control_tokens=True,
-            )["input_ids"]
-            if example.input_ids[: len(served)] != served:
-                yield "the ids before the answer are not those of inference"
-            ids = [example.input_ids[place] for place in trained]
-            stop = next((n for n, i in enumerate(ids, 1) if i in proof.template.stop_ids), 0)
-            if trained[:stop] != [*range(len(served), len(served) + stop)]:
-                yield "the trained tokens do not follow the prompt one by one"
-            if text_of(proof.template.tokenizer, ids[:stop]) != said[index]:
-                yield "the trained ids up to the stop token do not say the completion"
-            trained = trained[stop:]
-        if trained:
-            yield "more is trained than the completions"
 
 
 # Marks that templates carry themselves
@@ -331,22 +138,34 @@ EXPLAINED: dict[str, set[tuple[str, str, str]]] = {
 
 MARKED = [name for name, text in sources().items() if re.search(r"{%-?\s*generation\s*-?%}", text)]
 
+MARKED_KINDS = (
+    "one turn",
+    "white space at edges",
+    "system, several turns",
+    "reasoning",
+    "reasoning in content",
+    "parallel calls",
+    "reasoning with a call",
+    "result of function",
+)
+
 
 @pytest.mark.parametrize("name", MARKED)
 def test_the_trained_characters_are_those_that_the_template_marks(name: str) -> None:
     """On what is proven without remedies. Marks of earlier turns are compared where these are last."""
-    found, compared = set(), 0
-    for kind in SUITE:
+    found, compared, template = set(), 0, template_named(name)
+    for kind in MARKED_KINDS:
         if outcome(name, kind).column != PROVEN:
             continue
-        messages, tools = suite(kind).as_dicts(), SUITE[kind][1]
-        for turn in outcome(name, kind).proofs[0].turns:
+        conversation = conversation_of_row(SUITE[kind])
+        messages, tools = conversation.as_dicts(), SUITE[kind][1]
+        for turn in template.turns(conversation):
             (text,), (marks,) = render_jinja_template(
                 [messages[: turn.index + 1]],
                 tools=tools,
                 chat_template=sources()[name],
                 return_assistant_tokens_mask=True,
-                **template_named(name).tokenizer.special_tokens_map,
+                **template.tokenizer.special_tokens_map,
             )
             start, end = len(turn.prompt), len(turn.prompt + turn.completion)
             marked = {place for a, b in marks for place in range(a, b) if place >= start}
@@ -421,7 +240,7 @@ def test_the_end_of_a_turn_is_trained_where_it_is_not_the_end_of_sequence() -> N
 @pytest.mark.skipif("trl/gptoss" not in sources(), reason="TRL's templates are not here")
 def test_a_call_and_an_answer_end_each_in_their_own_stop_token() -> None:
     template = template_named("trl/gptoss")
-    examples = encode(suite("call and result"), template)
+    examples = encode(conversation_of_row(SUITE["call and result"]), template)
     ends = [end for example in examples for end in last_trained(example, template.tokenizer)]
     assert ends == ["<|call|>", "<|return|>"]
 
@@ -444,7 +263,7 @@ MISTRAL = [
 def test_exactly_one_token_begins_a_mistral_example(name: str, own: str, kind: str) -> None:
     tokenizer = shared_tokenizer(name)
     tokenizer.chat_template = sources()[own]
-    for example in encode(suite(kind), ChatTemplate(tokenizer)):
+    for example in encode(conversation_of_row(SUITE[kind]), ChatTemplate(tokenizer)):
         assert example.input_ids[0] == tokenizer.bos_token_id
         assert example.input_ids.count(tokenizer.bos_token_id) == 1
 
@@ -493,6 +312,10 @@ REAL = [
     ("phi-3", "vicuna_space"),
 ]
 SENTENCEPIECE = ("mistral_v1", "mistral_v3", "phi-3")
+CHATML = (
+    "{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
 
 TYPED = [
     *TEMPLATE_LIKE,
@@ -576,6 +399,38 @@ def _laws_by_ids(chat: ChatTemplate, conversation: Conversation, examples: list[
         stop = tokenizer.convert_ids_to_tokens(completion[-1])
         lead, content, behind = said.rpartition(messages[place]["content"] + stop)
         assert content and lead in ("", " ", "  ") and not behind  # faithful, borders
+
+
+@needs_shared
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+@pytest.mark.parametrize("shape", ["chatml", "glm-4.5"])
+def test_markers_that_were_merely_added_are_trained_as_one_id_or_refused(
+    shape: str, name: str, normalized: bool
+) -> None:
+    _require_whole_markers(shape, name, normalized, ["several turns", "reasoning within the answer"])
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+@pytest.mark.parametrize("shape", ["chatml", *WITH_MARKERS])
+def test_added_markers_of_every_shape_are_trained_as_one_id_or_refused(
+    shape: str, name: str, normalized: bool
+) -> None:
+    kinds = ["one turn", "several turns", "reasoning within the answer", "call and result", "parallel calls"]
+    _require_whole_markers(shape, name, normalized, kinds)
+
+
+def _require_whole_markers(shape: str, name: str, normalized: bool, kinds: list[str]) -> None:
+    tokenizer = shared_tokenizer(name)
+    tokenizer.chat_template = CHATML if shape == "chatml" else OWN[shape]
+    markers = sorted({*re.findall(r"<\|\w+\|>|\[gMASK\]|<sop>", tokenizer.chat_template), "<|user|>"})
+    tokenizer.add_tokens([AddedToken(marker, special=False, normalized=normalized) for marker in markers])
+    template = ChatTemplate(tokenizer)
+    found = {kind: faults_of(outcome_of(template, SUITE[kind]), SUITE[kind]) for kind in kinds}
+    assert not {kind: words for kind, words in found.items() if words}
 
 
 @needs_shared

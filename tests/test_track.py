@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)  # it reads its folder once, when it is first imported
     yield
     logging.getLogger("wandb").handlers.clear()
 
@@ -54,7 +57,7 @@ def run_tracked(tmp_path: Path, *names: str) -> tuple[RunFolder, Listening]:
             "out": str(tmp_path / "run"),
         },
     )
-    return sft(config, screen=screen), screen
+    return sft(config, screen=screen).folder, screen
 
 
 def losses_of(run: RunFolder, kind: str) -> dict[int, float]:

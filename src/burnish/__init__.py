@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from burnish.config import RunConfig, load_config
     from burnish.data import Conversation, Message, read
     from burnish.errors import BurnishError
+    from burnish.loss import masked_cross_entropy
+    from burnish.prepare.dataset import SFTDataset
     from burnish.recipes.sft import sft
     from burnish.template import ChatTemplate, Turn
-    from burnish.tokens import Example, encode
+    from burnish.tokens import Example, collate, encode, encode_plain
 
 _HOMES = {
     "BurnishError": "errors",
@@ -26,10 +28,14 @@ _HOMES = {
     "Example": "tokens",
     "Message": "data",
     "RunConfig": "config",
+    "SFTDataset": "prepare.dataset",
     "Turn": "template",
+    "collate": "tokens",
     "encode": "tokens",
+    "encode_plain": "tokens",
     "load_config": "config",
     "load_model": "adapters.load",
+    "masked_cross_entropy": "loss",
     "read": "data",
     "sft": "recipes.sft",
 }
@@ -41,10 +47,14 @@ __all__ = [
     "Example",
     "Message",
     "RunConfig",
+    "SFTDataset",
     "Turn",
+    "collate",
     "encode",
+    "encode_plain",
     "load_config",
     "load_model",
+    "masked_cross_entropy",
     "read",
     "sft",
 ]

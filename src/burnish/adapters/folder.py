@@ -8,8 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+from transformers import PreTrainedModel
+
 from burnish.adapters.saved import BOTTLENECK, CONFIG
+from burnish.data.memory import MEMORY
 from burnish.files import read_json
+from burnish.model.borrow import holds_weights_of, weights_digest
 from burnish.model.quantize import Kind
 
 METADATA = "burnish.json"
@@ -18,7 +23,8 @@ METADATA = "burnish.json"
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """Which base a model was trained on. ``sha256``: of its weights, where it was a folder."""
+    """Which base a model was trained on. ``sha256``: of its weights, where it was a folder or a model in
+    memory."""
 
     name: str
     revision: str | None
@@ -43,6 +49,20 @@ def base_of(folder: Path) -> BaseIdentity:
     if base := metadata_of(folder).get("base"):
         return BaseIdentity(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
     return BaseIdentity(read_json(folder / CONFIG)["base_model_name_or_path"], None, "none", None)
+
+
+def base_in_memory(model: PreTrainedModel) -> BaseIdentity:
+    """Of a model that a program holds: the folder or the Hub id that it was loaded from, where its weights
+    are still those that stand there; else its weights alone say what it is."""
+    name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
+    folder = Path(name).resolve()
+    if name and folder.is_dir() and holds_weights_of(model, folder):
+        return BaseIdentity(str(folder), None, "none", weights_sha256(str(folder)))
+    if commit and not folder.exists():
+        cached = try_to_load_from_cache(name, "config.json", revision=commit)
+        if isinstance(cached, str) and holds_weights_of(model, Path(cached).parent):
+            return BaseIdentity(name, commit, "none", None)
+    return BaseIdentity(MEMORY, None, "none", weights_digest(model))
 
 
 def metadata_of(folder: Path) -> dict[str, Any]:

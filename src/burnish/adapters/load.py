@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,21 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from burnish.adapters.folder import BaseIdentity, base_of, is_adapter, metadata_of, weights_sha256
+from burnish.adapters.folder import (
+    BaseIdentity,
+    base_in_memory,
+    base_of,
+    is_adapter,
+    metadata_of,
+    weights_sha256,
+)
 from burnish.adapters.saved import attach
+from burnish.data.memory import MEMORY
 from burnish.errors import ModelError
 from burnish.files import FINAL, RUN_CONFIG
+from burnish.model.borrow import borrow
 from burnish.model.load import (
+    DTYPES,
     PEBBLE,
     Dtype,
     commit_of,
@@ -62,14 +73,16 @@ def load_model(
     base_only: bool = False,
     dequantized: bool = False,
     device: str | None = None,
+    base_model: PreTrainedModel | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
 
     An adapter is put on its base, which is quantized as it was in training, ready to answer; ``base_only``:
     the base without it, with the adapter's tokenizer and template; ``dequantized``: the base's weights in
     fp32, at the values that the quantized ones stand for. ``quantize``: of a plain model. ``device``: where
-    to; unset: to the GPU where there is one. Raises ``ModelError`` for what is missing, unsafe (pickles), no
-    model, or an adapter that does not fit.
+    to; unset: to the GPU where there is one. ``base_model``: the base that a run or an adapter began from,
+    where that is a model in memory; it stays as it is. Raises ``ModelError`` for what is missing, unsafe
+    (pickles), no model, or an adapter that does not fit.
     """
     quiet_libraries()
     location = locate(name)
@@ -77,10 +90,15 @@ def load_model(
     tokenizer = load_plain_tokenizer(location, revision)
     home = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if is_adapter(location):
-        model = _load_adapted(folder, tokenizer, dtype, home, base_only=base_only, dequantized=dequantized)
+        model = _load_adapted(
+            folder, tokenizer, dtype, home, base_model, base_only=base_only, dequantized=dequantized
+        )
     elif base_only and metadata:
-        start = base_of(folder)
-        model = load_model(start.name, revision=start.revision, dtype=dtype, device=home).model
+        base = base_of(folder)
+        if base_model is None:
+            model = load_model(base.name, revision=base.revision, dtype=dtype, device=home).model
+        else:
+            model = _borrowed_base(folder, base, dtype, home, base_model)
     else:
         model = load_plain(location, revision, dtype, quantize, home)
     typed = metadata.get("typed_tokens", "text")
@@ -120,6 +138,22 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
     )
 
 
+def borrowed_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    own_weights: bool,
+    dtype: Dtype,
+    device: str | None,
+) -> LoadedModel:
+    """A model and a tokenizer in memory as if they had been loaded: copies, the model's on the same weights
+    unless it needs ``own_weights``."""
+    kind = None if dtype == "auto" else DTYPES[dtype]
+    copied = borrow(model, own_weights=own_weights, dtype=kind, device=device)
+    stop_ids = stop_ids_in(model.generation_config)
+    return LoadedModel(copied, copy.deepcopy(tokenizer), MEMORY, "text", stop_ids)
+
+
 def stop_ids_of(location: str, revision: str | None) -> tuple[int, ...]:
     """Where generation stops by a model's own ``generation_config.json``; nowhere, where it has none."""
     try:
@@ -128,13 +162,23 @@ def stop_ids_of(location: str, revision: str | None) -> tuple[int, ...]:
         )
     except (OSError, ValueError):
         return ()
-    ends = generation.eos_token_id
+    return stop_ids_in(generation)
+
+
+def stop_ids_in(generation: GenerationConfig | None) -> tuple[int, ...]:
+    ends = None if generation is None else generation.eos_token_id
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
 
 
 def locate(name: str) -> str:
     """The folder that a name means, checked to be safe and complete: of a run its ``final/``; or the
     Hub id, as it is. Raises ``ModelError`` for what is neither."""
+    if name == MEMORY:
+        raise ModelError(
+            "the model was in the memory of a program, and no folder holds it",
+            fix='From Python: load_model("runs/mine", base_model=model). To need no model in memory, save it '
+            "(model.save_pretrained) and train from the folder.",
+        )
     run = Path(name)
     if name != PEBBLE and (run / FINAL).is_dir():
         return locate_folder(str(run / FINAL))
@@ -169,18 +213,17 @@ def _load_adapted(
     tokenizer: PreTrainedTokenizerBase,
     dtype: Dtype,
     device: str,
+    base_model: PreTrainedModel | None,
     *,
     base_only: bool,
     dequantized: bool,
 ) -> PreTrainedModel:
     """The adapter's base with the adapter in it, or (``base_only``) without it."""
     base = base_of(folder)
-    with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(base.name))
-        model = load_model(
-            base.name, revision=base.revision, dtype=dtype, quantize=base.quantize, device=device
-        ).model
-        _require_same_base(folder, base, found.result())
+    if base_model is None:
+        model = _checked_base(folder, base, dtype, device)
+    else:
+        model = _borrowed_base(folder, base, dtype, device, base_model)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if dequantized:
@@ -188,11 +231,29 @@ def _load_adapted(
     return model if base_only else attach(model, folder)
 
 
-def _require_same_base(folder: Path, base: BaseIdentity, found: str | None) -> None:
-    """A Hub id without local files has no hash; its revision stands for it."""
-    if base.sha256 and found and base.sha256 != found:
+def _checked_base(folder: Path, base: BaseIdentity, dtype: Dtype, device: str) -> PreTrainedModel:
+    with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
+        found = beside.submit(weights_sha256, locate(base.name))
+        model = load_model(
+            base.name, revision=base.revision, dtype=dtype, quantize=base.quantize, device=device
+        ).model
+        # A Hub id without local files has no hash; its revision stands for it.
+        _require_same_base(folder, base, replace(base, sha256=found.result()))
+    return model
+
+
+def _borrowed_base(
+    folder: Path, base: BaseIdentity, dtype: Dtype, device: str, base_model: PreTrainedModel
+) -> PreTrainedModel:
+    _require_same_base(folder, base, base_in_memory(base_model))
+    kind = None if dtype == "auto" else DTYPES[dtype]
+    return borrow(base_model, own_weights=False, dtype=kind, device=device)
+
+
+def _require_same_base(folder: Path, base: BaseIdentity, found: BaseIdentity) -> None:
+    if not base.matches(found):
         raise ModelError(
-            f"{folder} was trained on other weights than those that {base.name} holds now",
-            why=f"The hashes are {base.sha256[:12]} and {found[:12]}; what it learnt holds for the first.",
-            fix="Put the base back as it was, or train the adapter anew on this one.",
+            f"{folder} was trained on other weights than those that {found.name} holds now",
+            why=f"It was trained on {base}, and this is {found}; what it learnt holds for the first.",
+            fix="Put the base back as it was, or train anew on this one.",
         )

@@ -7,7 +7,20 @@ import warnings
 
 import typer
 
-from burnish.cli import chat, check, generate, merge, plan, pretrain, quickstart, report, show, sweep, train
+from burnish.cli import (
+    chat,
+    check,
+    generate,
+    merge,
+    plan,
+    prepare,
+    pretrain,
+    quickstart,
+    report,
+    show,
+    sweep,
+    train,
+)
 from burnish.cli.rank import rank
 from burnish.errors import BurnishError, Interrupted
 
@@ -26,6 +39,7 @@ for verb in (
     check.check,
     plan.plan,
     show.show,
+    prepare.prepare,
     chat.chat,
     generate.generate,
     merge.merge,

@@ -37,5 +37,5 @@ def quickstart(
     else:
         config = quickstart_config(out, full=full, seed=seed, overrides=set_ or [])
     command = " ".join(["burnish", *sys.argv[1:]])
-    run = recipe(config, screen=screen, resume=resume is not None, command=command)
+    run = recipe(config, screen=screen, resume=resume is not None, command=command).folder
     show_outcome(run, screen.console)

@@ -52,14 +52,14 @@ def train(
                 fix=f"Type: burnish train --resume {resume}",
             )
         again = load_config(RunFolder(resume).require_run().config, out=str(resume))
-        run = sft(again, screen=screen, resume=True, command=command)
+        run = sft(again, screen=screen, resume=True, command=command).folder
     else:
         settings = _settings(
             config,
             set_ or [],
             {"data.train": data, "model.name": model, "adapter.kind": adapter, "track": track, "out": out},
         )
-        run = sft(settings, screen=screen, command=command)
+        run = sft(settings, screen=screen, command=command).folder
     if rank() == 0:
         show_outcome(run, screen.console)
 

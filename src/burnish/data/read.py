@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.data.conversation import Conversation, Source
+from burnish.data.memory import HELD_OUT_IN_MEMORY, MEMORY, MemoryRows, Rows, as_line, row_sources
 from burnish.errors import DataError
 
 SHOWN = 10
@@ -25,19 +26,20 @@ class BadRow:
     error: DataError
 
 
-def read(paths: str | Path | Sequence[str | Path]) -> list[Conversation]:
-    """All conversations of jsonl files of ``messages`` rows. Raises ``DataError`` naming the bad rows."""
-    conversations, bad = read_rows(paths)
+def read(rows: Rows) -> list[Conversation]:
+    """All conversations of jsonl files of ``messages`` rows, or of a list of such rows as dicts. Raises
+    ``DataError`` naming the bad rows."""
+    conversations, bad = read_rows(rows)
     if bad:
         raise summarised(bad)
     return conversations
 
 
-def read_rows(paths: str | Path | Sequence[str | Path]) -> tuple[list[Conversation], list[BadRow]]:
+def read_rows(rows: Rows) -> tuple[list[Conversation], list[BadRow]]:
     """Good rows as conversations and bad rows with their reasons; a missing file is a ``DataError``."""
     conversations: list[Conversation] = []
     bad: list[BadRow] = []
-    for row in each_row(paths):
+    for row in each_row(rows):
         if isinstance(row, BadRow):
             bad.append(row)
         else:
@@ -45,12 +47,14 @@ def read_rows(paths: str | Path | Sequence[str | Path]) -> tuple[list[Conversati
     return conversations, bad
 
 
-def each_row(paths: str | Path | Sequence[str | Path]) -> Iterator[Conversation | BadRow]:
+def each_row(rows: Rows) -> Iterator[Conversation | BadRow]:
     """All rows in their order, one at a time; a missing file is a ``DataError``."""
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        for source, line in _lines(Path(path)):
+    for place in row_sources(rows):
+        in_memory = isinstance(place, MemoryRows)
+        found = place.numbered() if isinstance(place, MemoryRows) else _lines(Path(place))
+        for source, row in found:
             try:
-                yield _conversation(line, source)
+                yield _conversation(as_line(row, source) if in_memory else row, source)
             except DataError as error:
                 yield BadRow(source, error)
 
@@ -70,6 +74,11 @@ def summarised(bad: Sequence[BadRow]) -> DataError:
 
 
 def _lines(path: Path) -> Iterator[tuple[Source, str]]:
+    if str(path) in (MEMORY, HELD_OUT_IN_MEMORY):
+        raise DataError(
+            f"{path}: these rows were in the memory of a program, and no file holds them",
+            fix="Hand them over again, from Python: sft(config, data=rows, resume=True); or give a file.",
+        )
     if not path.is_file():
         what = f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"
         raise DataError(what, fix="Give the path of a .jsonl or .jsonl.gz file of rows.")

@@ -12,6 +12,7 @@ from burnish.adapters.folder import is_adapter
 from burnish.adapters.load import load_model, locate
 from burnish.adapters.stack import Adapters, open_adapters, sharing, stacked
 from burnish.errors import ConfigError, ModelError
+from burnish.model.load import Dtype
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 
@@ -19,13 +20,16 @@ NONE = "none"
 """The name of the bare base among the names of adapters."""
 
 
-def open_model(name: str, *, base_only: bool = False) -> tuple[PreTrainedModel, ChatTemplate]:
+def open_model(
+    name: str, *, base_only: bool = False, dtype: Dtype = "auto", base_model: PreTrainedModel | None = None
+) -> tuple[PreTrainedModel, ChatTemplate]:
     """Open a run, a model folder, a Hub id or pebble, with the template (and its options) of its training.
 
-    ``base_only``: the base that a run started from, behind the run's template. A model without a template
-    is given ChatML-lite, which it never learned: it will answer as a base answers.
+    ``base_only``: the base that a run started from, behind the run's template; ``base_model``: that base,
+    where it is in memory. A model without a template is given ChatML-lite, which it never learned: it will
+    answer as a base answers.
     """
-    loaded = load_model(name, base_only=base_only)
+    loaded = load_model(name, base_only=base_only, dtype=dtype, base_model=base_model)
     if not loaded.tokenizer.chat_template:
         give_chatml(loaded.tokenizer)
         if len(loaded.tokenizer) > loaded.model.get_input_embeddings().weight.shape[0]:

@@ -11,9 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from burnish.files import sha256
+from burnish.prepare.in_memory import Sources
 from burnish.prepare.rows import RowEncoder
-from burnish.prepare.source import DataSource
+from burnish.prepare.source import DataSource, digest
 
 OWN = ("prepare", "prepared", "source", "rows", "ledger")
 CODE = ("data", "curate", "template", "tokens", *(f"prepare/{name}.py" for name in OWN))
@@ -32,8 +32,8 @@ def cache_key(source: DataSource, encoder: RowEncoder, samples: int) -> str | No
     backend.no_truncation()
     backend.no_padding()
     decides: dict[str, Any] = {
-        "train": [(path, sha256(Path(path))) for path in source.train if Path(path).is_file()],
-        "held_out": [(path, sha256(Path(path))) for path in source.held_out if Path(path).is_file()],
+        "train": _contents(source.train),
+        "held_out": _contents(source.held_out),
         "split": (source.held_out_share, source.seed) if source.splits else None,
         "bad_rows": source.bad_rows,
         "tokenizer": hashlib.sha256(backend.to_str().encode()).hexdigest(),
@@ -53,6 +53,12 @@ def cache_key(source: DataSource, encoder: RowEncoder, samples: int) -> str | No
         "code": _code(),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _contents(places: Sources) -> list[tuple[str, str]]:
+    """The name of each list in memory and of each file that exists, with its hash."""
+    there = (place for place in places if not isinstance(place, str) or Path(place).is_file())
+    return [(str(place), digest(place)) for place in there]
 
 
 @cache

@@ -6,16 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from burnish.adapters.load import LoadedTokenizer, load_tokenizer
+from burnish.adapters.load import LoadedTokenizer
 from burnish.config import RunConfig
 from burnish.data import Conversation
+from burnish.data.memory import Rows
 from burnish.data.read import BadRow, read_rows
 from burnish.errors import ConfigError, TemplateError
+from burnish.prepare.in_memory import taken_from_memory, tokenizer_of
 from burnish.prepare.ledger import Ledger
-from burnish.prepare.rows import RowEncoder, fitted_rows
+from burnish.prepare.rows import RowEncoder, fitted_rows, watched
+from burnish.prepare.source import DataSource
 from burnish.prepare.violations import Group
 from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
@@ -29,8 +34,6 @@ COMPARED = 200
 """Rows whose prompts are also encoded by plain transformers."""
 PROBE = "Ab 3  x\n\ty: \u00e9 e\u0301 \ufb01 \u201cq\u201d \U0001f600"
 """Upper case, white space, accents in both normal forms, a ligature, quotes, an emoji."""
-EVERY = 1000
-"""Rows between two signs of progress."""
 
 
 @dataclass
@@ -81,25 +84,38 @@ class CheckResult:
         return int(np.percentile(self.lengths, share, method="higher")) if len(self.lengths) else 0
 
 
-def check(config: RunConfig, screen: Screen | None = None) -> tuple[CheckResult, ChatTemplate]:
-    """Prove every row that ``config.data`` names, with the template that training would use.
+def check(
+    config: RunConfig,
+    screen: Screen | None = None,
+    *,
+    data: Rows | None = None,
+    held_out: Rows | None = None,
+    model: PreTrainedModel | str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> tuple[CheckResult, ChatTemplate]:
+    """Prove every row that ``config.data`` names, with the template that training would use. ``data``,
+    ``held_out``, ``model`` and ``tokenizer`` as for ``sft``; a tokenizer alone is enough.
 
     Reads the tokenizer and no weights. Broken laws and rows that cannot be read are results, not errors.
     """
     screen = screen or SilentScreen()
-    paths = (*config.data.train, *config.data.held_out)
-    if not paths:
+    config, in_memory = taken_from_memory(
+        config, data=data, held_out=held_out, model=model, tokenizer=tokenizer, needs_model=False
+    )
+    source = DataSource.of(config.data, config.train.seed, in_memory)
+    places = (*source.train, *source.held_out)
+    if not places:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
-    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    loaded = tokenizer_of(config, in_memory)
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
-    conversations, unreadable = read_rows(paths)
+    conversations, unreadable = read_rows(places)
     started = time.perf_counter()
     encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
     found = CheckResult(encoder.limit, len(conversations) + len(unreadable), unreadable)
     violations = encoder.violations()
     lengths: list[int] = []
     stop_ids = frozenset(template.stop_ids)
-    rows = _with_progress(conversations, screen)
+    rows = watched(conversations, len(conversations), "Proving", screen)
     for _, encoded, fitted in fitted_rows(rows, encoder, violations):
         lengths += [len(example.input_ids) for example in encoded.examples]
         _count(found, encoded, fitted, stop_ids)
@@ -108,13 +124,6 @@ def check(config: RunConfig, screen: Screen | None = None) -> tuple[CheckResult,
     found.violations = [(group, violations.advice(group)) for group in violations.largest_first()]
     found.differences = [*_differences(template, loaded), *_compared(found, template, conversations)]
     return found, template
-
-
-def _with_progress(conversations: Sequence[Conversation], screen: Screen) -> Iterator[Conversation]:
-    for number, conversation in enumerate(conversations, 1):
-        yield conversation
-        if number % EVERY == 0 or number == len(conversations):
-            screen.progress("Proving", number, len(conversations))
 
 
 def _without_errors(encoder: RowEncoder) -> RowEncoder:

@@ -7,6 +7,7 @@ from typing import Any
 
 from burnish.config import RunConfig
 from burnish.files import writing
+from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.prepare.model import prepare_model, set_weights
 from burnish.run.artifact import save_final
 from burnish.run.screen import SilentScreen
@@ -14,11 +15,16 @@ from burnish.train import checkpoint
 
 
 def write_final(
-    folder: Path, config: RunConfig, saved: checkpoint.Checkpoint, provenance: dict[str, Any]
+    folder: Path,
+    config: RunConfig,
+    saved: checkpoint.Checkpoint,
+    provenance: dict[str, Any],
+    in_memory: InMemory = NOTHING,
 ) -> None:
     """Make the model anew, from its base and the weights that were ``saved``, and write it into ``folder``
-    whole or not at all. Raises ``RunError`` where the disk is full."""
-    prepared = prepare_model(config, SilentScreen(), device="cpu")
+    whole or not at all. The base is the model ``in_memory``, where there is one. Raises ``RunError`` where
+    the disk is full."""
+    prepared = prepare_model(config, SilentScreen(), device="cpu", in_memory=in_memory)
     set_weights(prepared.model, checkpoint.weights_of(saved))
     with writing(str(folder)):
         metadata = provenance | {"step": saved.step}

@@ -12,10 +12,11 @@ from transformers import PreTrainedModel
 
 from burnish.adapters.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
 from burnish.adapters.folder import BaseIdentity, is_adapter, weights_sha256
-from burnish.adapters.load import LoadedModel, load_model, locate
+from burnish.adapters.load import LoadedModel, borrowed_model, load_model, locate
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
 from burnish.model.shard import shard
+from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.run.screen import Screen
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
@@ -38,19 +39,13 @@ class PreparedModel:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) -> PreparedModel:
-    """Load the base and add what the config says. The same config gives the same weights each time."""
+def prepare_model(
+    config: RunConfig, screen: Screen, device: str | None = None, in_memory: InMemory = NOTHING
+) -> PreparedModel:
+    """Load the base, or take the one ``in_memory``, and add what the config says. The same config gives the
+    same weights each time."""
     torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
-    if is_adapter(locate(config.model.name)):
-        raise ModelError(
-            f"{config.model.name} is an adapter, not a whole model",
-            why="An adapter on an adapter could not be loaded again by other tools.",
-            fix="Train from its base, or from a run of all weights (--adapter none).",
-        )
-    named = config.model
-    loaded = load_model(
-        named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
-    )
+    loaded, base = _loaded(config, device, in_memory)
     model = loaded.model
     template, new = _chat_template(config, loaded, screen)
     save: Callable[[Path], None] = model.save_pretrained
@@ -64,7 +59,35 @@ def prepare_model(config: RunConfig, screen: Screen, device: str | None = None) 
             _announce_tokens(config, template, tokens, screen)
     count = count_parameters(model)
     screen.say(f"{count}.")
-    return PreparedModel(model, save, template, _base(config.model, loaded), count)
+    return PreparedModel(model, save, template, base, count)
+
+
+def _loaded(config: RunConfig, device: str | None, in_memory: InMemory) -> tuple[LoadedModel, BaseIdentity]:
+    named = config.model
+    if in_memory.model is not None and in_memory.tokenizer is not None:
+        loaded = borrowed_model(
+            in_memory.model,
+            in_memory.tokenizer,
+            own_weights=config.adapter.kind == "none",
+            dtype=named.dtype,
+            device=device,
+        )
+        return loaded, in_memory.base
+    require_whole_model(named.name)
+    loaded = load_model(
+        named.name, revision=named.revision, dtype=named.dtype, quantize=named.quantize, device=device
+    )
+    return loaded, _base(named, loaded)
+
+
+def require_whole_model(name: str) -> None:
+    """Raises ``ModelError`` for the name of an adapter."""
+    if is_adapter(locate(name)):
+        raise ModelError(
+            f"{name} is an adapter, not a whole model",
+            why="An adapter on an adapter could not be loaded again by other tools.",
+            fix="Train from its base, or from a run of all weights (--adapter none).",
+        )
 
 
 def _base(named: ModelConfig, loaded: LoadedModel) -> BaseIdentity:

@@ -16,9 +16,10 @@ from burnish.config import RunConfig
 from burnish.data import Conversation
 from burnish.errors import ConfigError, DataError
 from burnish.prepare.cache_key import cache_key
+from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.prepare.ledger import HELD_OUT, TRAINED, Ledger
 from burnish.prepare.prepared import TABLES, Notes, Prepared, RowsByFile
-from burnish.prepare.rows import RowEncoder, fitted_rows
+from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.source import DataSource
 from burnish.run.screen import Screen, SilentScreen
 from burnish.template import ChatTemplate
@@ -30,9 +31,14 @@ SHOWN = 3
 
 
 def prepare(
-    config: RunConfig, template: ChatTemplate, positions: int | None, screen: Screen | None = None
+    config: RunConfig,
+    template: ChatTemplate,
+    positions: int | None,
+    screen: Screen | None = None,
+    in_memory: InMemory = NOTHING,
 ) -> Prepared:
-    """Read, split and encode what ``config.data`` names, for a model of so many ``positions``.
+    """Read, split and encode what ``config.data`` names, or the rows ``in_memory`` that stand for it, for a
+    model of so many ``positions``.
 
     The result is kept in the cache, and taken from there where all that goes into it is the same. Raises
     ``DataError`` for bad rows (unless they are skipped) and where nothing would be trained,
@@ -40,13 +46,13 @@ def prepare(
     """
     if not config.data.train:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
-    source = DataSource.of(config.data, config.train.seed)
+    source = DataSource.of(config.data, config.train.seed, in_memory)
     encoder = RowEncoder.of(template, config.tokens, positions)
     samples, screen = config.evaluate.samples, screen or SilentScreen()
     before = source.stamps()
     key = cache_key(source, encoder, samples) if config.data.cache else None
     if key is None:
-        return _in_memory(source, encoder, samples)
+        return _in_memory(source, encoder, samples, screen)
     folder = cache.place() / key
     try:
         if kept := cache.load(folder):
@@ -56,27 +62,33 @@ def prepare(
     try:
         with cache.staged(folder) as stage:
             with cache.growing(stage, TABLES) as tables:
-                notes = _fill(tables, source, encoder, samples)
+                notes = _fill(tables, source, encoder, samples, screen)
             kept = cache.complete(stage, tables, notes.as_json())
             if source.stamps() == before:  # else the rows are no longer those that the key is of
                 cache.publish(stage, folder)
             return _prepared(kept)
     except OSError as error:
         screen.warn(f"The prepared data is not kept for the next run: {error}.")
-    return _in_memory(source, encoder, samples)
+    return _in_memory(source, encoder, samples, screen)
 
 
 def _prepared(kept: cache.Kept) -> Prepared:
     return Prepared(kept.tables["train"], kept.tables["held_out"], Notes.of_json(kept.rest))
 
 
-def _in_memory(source: DataSource, encoder: RowEncoder, samples: int) -> Prepared:
+def _in_memory(source: DataSource, encoder: RowEncoder, samples: int, screen: Screen) -> Prepared:
     tables = {name: GrowingTable(BytesIO(), BytesIO()) for name in TABLES}
-    notes = _fill(tables, source, encoder, samples)
+    notes = _fill(tables, source, encoder, samples, screen)
     return Prepared(tables["train"].in_memory(), tables["held_out"].in_memory(), notes)
 
 
-def _fill(tables: Mapping[str, GrowingTable], source: DataSource, encoder: RowEncoder, samples: int) -> Notes:
+def _fill(
+    tables: Mapping[str, GrowingTable],
+    source: DataSource,
+    encoder: RowEncoder,
+    samples: int,
+    screen: Screen,
+) -> Notes:
     """Fill the tables, and return what else is known of the rows.
 
     The files are read once before, for which rows are bad and which are held out: that must be known before
@@ -86,7 +98,8 @@ def _fill(tables: Mapping[str, GrowingTable], source: DataSource, encoder: RowEn
     held_out = source.survey(ledger)
     violations = encoder.violations()
     trained, held = _Side(tables["train"], samples), _Side(tables["held_out"], samples)
-    for number, encoded, fitted in fitted_rows(source.rows(), encoder, violations):
+    rows = watched(source.rows(), len(held_out), "Encoding", screen)
+    for number, encoded, fitted in fitted_rows(rows, encoder, violations):
         ledger.note_fitted(fitted, encoded.conversation.source)
         if fitted.examples:
             (held if held_out[number] else trained).add(encoded.conversation, fitted)
@@ -96,7 +109,7 @@ def _fill(tables: Mapping[str, GrowingTable], source: DataSource, encoder: RowEn
     if not trained.trained_tokens:
         fates = ", ".join(f"{count} {fate}" for fate, count in ledger.counts.items() if count)
         raise DataError(
-            f"{', '.join(source.train)}: no token would be trained ({fates})",
+            f"{', '.join(map(str, source.train))}: no token would be trained ({fates})",
             why="The run would change nothing.",
             fix="Give rows with assistant turns that are to be learnt and fit into tokens.max_length.",
         )

@@ -9,6 +9,7 @@ from burnish.config import TokensConfig
 from burnish.data import Conversation
 from burnish.errors import DataError
 from burnish.prepare.violations import Violations
+from burnish.run.screen import Screen
 from burnish.template import ChatTemplate
 from burnish.tokens import Encoded, Fitted, encode_all, fit
 from burnish.tokens.length import TooLong
@@ -18,6 +19,18 @@ from burnish.tokens.weights import TrainOn
 def length_limit(max_length: int, positions: int | None) -> int:
     """The most tokens of an example, for a model of so many ``positions`` (None: of any length)."""
     return min(max_length, positions or max_length)
+
+
+EVERY = 1000
+"""Rows between two signs of progress."""
+
+
+def watched(rows: Iterable[Conversation], total: int, task: str, screen: Screen) -> Iterator[Conversation]:
+    """The rows, with a sign of progress now and then; none where there are few."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % EVERY == 0 or number == total > EVERY:
+            screen.progress(task, number, total)
 
 
 @dataclass(frozen=True)

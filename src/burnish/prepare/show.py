@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from burnish.adapters.load import load_tokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from burnish.config import RunConfig
 from burnish.data import Conversation
+from burnish.data.memory import Rows
 from burnish.data.read import read_rows, summarised
 from burnish.errors import ConfigError, TemplateError
+from burnish.prepare.in_memory import taken_from_memory, tokenizer_of
 from burnish.prepare.rows import RowEncoder
 from burnish.template import ChatTemplate
 from burnish.template.build import build_template
@@ -55,14 +59,26 @@ class ShownRow:
     error: TemplateError | None = None
 
 
-def show(config: RunConfig, rows: Sequence[int] = (), count: int = 3) -> tuple[list[ShownRow], ChatTemplate]:
-    """The rows of those numbers in their files (from 1), else the first ``count``.
+def show(
+    config: RunConfig,
+    rows: Sequence[int] = (),
+    count: int = 3,
+    *,
+    data: Rows | None = None,
+    model: PreTrainedModel | str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> tuple[list[ShownRow], ChatTemplate]:
+    """The rows of those numbers in their files (from 1), else the first ``count``. ``data``, ``model`` and
+    ``tokenizer`` as for ``sft``; a tokenizer alone is enough.
 
     Reads the tokenizer and no weights. Raises ``DataError`` for files without rows that can be read.
     """
+    config, in_memory = taken_from_memory(
+        config, data=data, model=model, tokenizer=tokenizer, needs_model=False
+    )
     if not config.data.train:
         raise ConfigError("data.train names no file", fix="burnish show rows.jsonl --model NAME")
-    conversations, bad = read_rows(config.data.train)
+    conversations, bad = read_rows(in_memory.train or config.data.train)
     if rows:
         conversations = [c for c in conversations if c.source.row in rows]
         bad = [row for row in bad if row.source.row in rows]
@@ -71,7 +87,7 @@ def show(config: RunConfig, rows: Sequence[int] = (), count: int = 3) -> tuple[l
             raise ConfigError(f"{', '.join(config.data.train)} has no row {', '.join(map(str, missing))}")
     if bad and (rows or not conversations):
         raise summarised(bad)
-    loaded = load_tokenizer(config.model.name, revision=config.model.revision)
+    loaded = tokenizer_of(config, in_memory)
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     encoder = RowEncoder.of(template, config.tokens, loaded.positions)
     chosen = conversations if rows else list(islice(conversations, count))

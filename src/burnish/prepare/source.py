@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from burnish.config import DataConfig
 from burnish.curate.split import held_out_rows, prompt_hash
 from burnish.data import Conversation
+from burnish.data.memory import MemoryRows
 from burnish.data.read import BadRow, each_row, summarised
+from burnish.files import sha256
+from burnish.prepare.in_memory import NOTHING, InMemory, Sources
 from burnish.prepare.ledger import READ, REJECTED, Ledger
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """Files to train on and files to hold out. Without the latter ``held_out_share`` of the rows is held out,
-    chosen by their prompts and ``seed``. ``bad_rows``: what becomes of rows that cannot be read."""
+    """Rows to train on and rows to hold out, in files or in memory. Without the latter ``held_out_share`` of
+    the rows is held out, chosen by their prompts and ``seed``. ``bad_rows``: what becomes of rows that cannot
+    be read."""
 
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
+    train: Sources
+    held_out: Sources
     held_out_share: float
     seed: int
     bad_rows: Literal["error", "skip"]
 
     @classmethod
-    def of(cls, data: DataConfig, seed: int) -> DataSource:
-        return cls(data.train, data.held_out, data.held_out_share, seed, data.bad_rows)
+    def of(cls, data: DataConfig, seed: int, in_memory: InMemory = NOTHING) -> DataSource:
+        train, held_out = in_memory.train or data.train, in_memory.held_out or data.held_out
+        return cls(train, held_out, data.held_out_share, seed, data.bad_rows)
+
+    def described(self) -> list[dict[str, Any]]:
+        """Path, hash and number of rows of each file or list, for ``provenance.json``."""
+        return [
+            {"path": str(place), "sha256": digest(place), "rows": _count(place)}
+            for place in (*self.train, *self.held_out)
+        ]
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that exist, in the order in which they are read."""
-        return tuple(path for path in map(Path, (*self.train, *self.held_out)) if path.is_file())
+        places = (*self.train, *self.held_out)
+        paths = (Path(place) for place in places if isinstance(place, str))
+        return tuple(path for path in paths if path.is_file())
 
     @property
     def splits(self) -> bool:
@@ -60,7 +74,7 @@ class DataSource:
         prompts = [prompt_hash(conversation, self.seed) for conversation in self._read(self.train, ledger)]
         return held_out_rows(prompts, self.held_out_share)
 
-    def _read(self, paths: Sequence[str], ledger: Ledger) -> Iterator[Conversation]:
+    def _read(self, paths: Sources, ledger: Ledger) -> Iterator[Conversation]:
         bad = []
         for row in each_row(paths):
             ledger.counts[READ] += 1
@@ -72,3 +86,15 @@ class DataSource:
             raise summarised(bad)
         for row in bad:
             ledger.note(REJECTED, row.source, row.error.what)
+
+
+def digest(place: str | MemoryRows) -> str:
+    """SHA-256 of a file, or of rows in memory, in hex."""
+    return place.sha256 if isinstance(place, MemoryRows) else sha256(Path(place))
+
+
+def _count(place: str | MemoryRows) -> int:
+    if isinstance(place, MemoryRows):
+        return len(place)
+    with Path(place).open("rb") as file:
+        return sum(1 for line in file if line.strip())

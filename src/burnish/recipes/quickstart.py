@@ -18,8 +18,8 @@ from burnish.evaluate import accepted, cloze_correct, wilson
 from burnish.evaluate.evaluation import MeasuredModel
 from burnish.generate import Sampling, answer_all
 from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
+from burnish.recipes.result import SFTResult
 from burnish.recipes.sft import sft
-from burnish.run.folder import RunFolder
 from burnish.run.screen import Screen, SilentScreen
 from burnish.tokens import TokenTable, token_ids
 from burnish.train.fit import mean_loss
@@ -58,7 +58,7 @@ def quickstart_config(out: str, *, full: bool, seed: int, overrides: Sequence[st
 
 def quickstart(
     config: RunConfig, *, screen: Screen | None = None, resume: bool = False, command: str = ""
-) -> RunFolder:
+) -> SFTResult:
     """Fine-tune pebble and measure it before and after, into the run folder ``config.out``; ``resume`` goes
     on with the run that stands there."""
     shown = screen or SilentScreen()

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from burnish.adapters.load import load_model
 from burnish.adapters.virtual import without_virtual
-from burnish.config import RunConfig
+from burnish.config import RunConfig, load_config
+from burnish.data.memory import Rows
 from burnish.evaluate.evaluation import Evaluation, Measure, MeasuredModel, Scorer
 from burnish.files import read_json, write_json
 from burnish.model.budget import peak_bytes
 from burnish.model.forward import Forward
 from burnish.prepare.final import write_final
+from burnish.prepare.in_memory import InMemory, taken_from_memory
 from burnish.prepare.model import prepare_model, split_model
 from burnish.prepare.passes import choose_passes
 from burnish.prepare.prepare import prepare
 from burnish.prepare.show import ShownExample
+from burnish.prepare.source import DataSource
+from burnish.recipes.result import SFTResult
 from burnish.report import write_report
 from burnish.run.begin import begin_run, resume_run
-from burnish.run.folder import RunFolder
 from burnish.run.interrupt import Stopped, interruptible
 from burnish.run.open import OpenRun, open_run
 from burnish.run.provenance import finish_provenance, provenance_of
@@ -35,16 +41,27 @@ from burnish.train.ranks import Ranks, process_group
 
 
 def sft(
-    config: RunConfig,
+    config: RunConfig | None = None,
     *,
+    data: Rows | None = None,
+    held_out: Rows | None = None,
+    model: PreTrainedModel | str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    out: str | Path | None = None,
     measure: Measure = lambda measured: {},
     score: Scorer = lambda conversation, answer: None,
     screen: Screen | None = None,
     resume: bool = False,
     command: str = "",
     verb: str = "train",
-) -> RunFolder:
-    """Fine-tune as ``config`` says, into the run folder ``config.out``; returns that folder.
+) -> SFTResult:
+    """Fine-tune as ``config`` says (unset: as the defaults do), into the run folder ``out``.
+
+    ``data``, ``held_out``: rows as a list of dicts, or files, in the place of those that ``config`` names.
+    ``model``: a causal language model of transformers with its ``tokenizer``, or a name. Neither is changed:
+    adapters are put into a copy of the modules that shares the model's weights, and to train all weights
+    (``adapter.kind: none``) they are copied. The run can go on only with the same rows and model handed over
+    again. Config and errors call them ``<memory>``.
 
     ``measure``: further figures of base and tuned. ``score``: which sample answers are right. ``resume`` goes
     on with the run that stands there; ``verb`` is that of the command that does. Started by torchrun, the
@@ -52,12 +69,18 @@ def sft(
     ``BurnishError`` for what a user can mend, and ``Interrupted``, with everything saved, when the person
     stops it.
     """
+    config = load_config() if config is None else config
+    if out is not None:
+        config = config.model_copy(update={"out": str(out)})
+    config, in_memory = taken_from_memory(
+        config, data=data, held_out=held_out, model=model, tokenizer=tokenizer
+    )
     with open_run(config, screen, resume=resume, verb=verb) as run:
         with process_group(run.ranks):
-            trained = _train(config, run, measure, score, command, resume)
+            trained = _train(config, in_memory, run, measure, score, command, resume)
         if run.ranks.first:
-            _conclude(config, run, trained)
-    return run.folder
+            _conclude(config, in_memory, run, trained)
+    return SFTResult(run.folder, config.model.dtype, in_memory.model)
 
 
 @dataclass(frozen=True)
@@ -74,15 +97,21 @@ class Trained:
 
 
 def _train(
-    config: RunConfig, run: OpenRun, measure: Measure, score: Scorer, command: str, resume: bool
+    config: RunConfig,
+    in_memory: InMemory,
+    run: OpenRun,
+    measure: Measure,
+    score: Scorer,
+    command: str,
+    resume: bool,
 ) -> Trained:
     settings, ranks, screen = config.train, run.ranks, run.screen
 
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
-    prepared = prepare_model(config, screen, device="cpu" if ranks.count > 1 else None)
+    prepared = prepare_model(config, screen, "cpu" if ranks.count > 1 else None, in_memory)
     model, template = prepared.model, prepared.template
     with ranks.first_then_others():  # the others then find the prepared rows in the cache
-        data = prepare(config, template, prepared.positions, screen)
+        data = prepare(config, template, prepared.positions, screen, in_memory)
     screen.say(data.ledger.in_words(data.train))
     keep, best_counts = settings.keep_checkpoints, keeps_best(settings, len(data.held_out))
 
@@ -96,7 +125,8 @@ def _train(
     # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7).
     # From here on there is a run folder; mistakes until now left none.
     evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score)
-    provenance = provenance_of(config, prepared.base, template, prepared.count, command, run.started)
+    rows = DataSource.of(config.data, settings.seed, in_memory).described()
+    provenance = provenance_of(config, rows, prepared.base, template, prepared.count, command, run.started)
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
     if found.checkpoint is None:
         examples = [ShownExample.of(example, template).as_row() for example in data.examples]
@@ -156,12 +186,12 @@ def _train(
     return Trained(saved, base, evaluation, passes.measuring, provenance, peak_bytes(model.device))
 
 
-def _conclude(config: RunConfig, run: OpenRun, trained: Trained) -> None:
+def _conclude(config: RunConfig, in_memory: InMemory, run: OpenRun, trained: Trained) -> None:
     """Write ``final/`` from the checkpoint, load it as a user would, measure it, report (steps 9 and 10)."""
     folder, step = run.folder, trained.saved.step
-    write_final(folder.final, config, trained.saved, trained.provenance)
+    write_final(folder.final, config, trained.saved, trained.provenance, in_memory)
     run.screen.say(f"{folder.final} holds the weights of step {step}.")
-    loaded = load_model(str(folder.path), dtype=config.model.dtype)
+    loaded = load_model(str(folder.path), dtype=config.model.dtype, base_model=in_memory.model)
     evaluation = replace(trained.evaluation, run=replace(run, ranks=Ranks()))  # the others have parted
     tuned = evaluation.all_figures(MeasuredModel(loaded.model, loaded.chat_template(), trained.forward), step)
     write_json(folder.evaluation, {"base": trained.base, "tuned": tuned})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from burnish.config import RunConfig
+from burnish.data.memory import HELD_OUT_IN_MEMORY, MEMORY
 from burnish.errors import ConfigError, RunError
 from burnish.run.folder import RunFolder
 from burnish.run.interrupt import resumable
@@ -46,7 +47,7 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
     with ExitStack() as stack:
         if ranks.first:
             stack.enter_context(folder.locked())
-        resume_command = f"burnish {verb} --resume {shlex.quote(str(folder.path))}"
+        resume_command = _resume_command(config, folder, verb)
         stack.enter_context(resumable(folder.config, folder.checkpoints, resume_command))
         journal = Journal(folder, trackers(config, folder, shown)) if ranks.first else Journal(None)
         stack.callback(journal.close)
@@ -55,6 +56,16 @@ def open_run(config: RunConfig, screen: Screen | None, *, resume: bool, verb: st
         elif ranks.first:
             folder.require_free()
         yield OpenRun(folder, journal, shown, ranks, time.time())
+
+
+def _resume_command(config: RunConfig, folder: RunFolder, verb: str) -> str:
+    named = (config.model.name, *config.data.train, *config.data.held_out)
+    if MEMORY in named or HELD_OUT_IN_MEMORY in named:
+        return (
+            f"sft(load_config(Path({str(folder.config)!r})), resume=True, ...) in Python, with the same rows "
+            "and model handed over"
+        )
+    return f"burnish {verb} --resume {shlex.quote(str(folder.path))}"
 
 
 def _require_unfinished(folder: RunFolder) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,7 +14,7 @@ import yaml
 from burnish.adapters.adapter import ParameterCount
 from burnish.adapters.folder import BaseIdentity
 from burnish.config import RunConfig
-from burnish.files import read_json, read_lines, sha256, text_sha256, write_json
+from burnish.files import read_json, read_lines, text_sha256, write_json
 from burnish.run.folder import RunFolder
 from burnish.template import ChatTemplate
 
@@ -24,14 +23,15 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors")
 
 def provenance_of(
     config: RunConfig,
+    data: list[dict[str, Any]],
     base: BaseIdentity,
     template: ChatTemplate,
     count: ParameterCount,
     command: str,
     started: float,
 ) -> dict[str, Any]:
-    """The provenance that is known when a run starts, at ``started`` seconds since 1970. The config's hash
-    leaves out ``out``: a run may be moved."""
+    """The provenance that is known when a run starts, at ``started`` seconds since 1970. ``data``: where its
+    rows come from. The config's hash leaves out ``out``: a run may be moved."""
     source = template.source
     settings = yaml.safe_dump(config.model_dump(mode="json", exclude={"out"}))
     return {
@@ -43,7 +43,7 @@ def provenance_of(
         "packages": {name: version(name) for name in PACKAGES},
         "seed": config.train.seed,
         "base": asdict(base),
-        "data": [_file(path) for path in (*config.data.train, *config.data.held_out)],
+        "data": data,
         "template_sha256": text_sha256(source if isinstance(source, str) else str(source)),
         "config_sha256": text_sha256(settings),
         "parameters": {"total": count.total, "trainable": count.trainable},
@@ -69,12 +69,6 @@ def finish_provenance(run: RunFolder, started: float, peak: int) -> None:
 
 def _rate(counts: Iterable[int], seconds: float) -> float:
     return sum(counts) / seconds if seconds else 0.0
-
-
-def _file(path: str) -> dict[str, Any]:
-    with Path(path).open("rb") as file:
-        rows = sum(1 for line in file if line.strip())
-    return {"path": path, "sha256": sha256(Path(path)), "rows": rows}
 
 
 def _iso(seconds: float) -> str:

@@ -133,11 +133,16 @@ def require_stop(ids: Sequence[int], stop_ids: Sequence[int], turn: Turn, where:
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of plain text as pretraining reads it: with the token that begins texts, where the tokenizer
     puts one, and the one that ends them. Special tokens in the text are read as text."""
-    special = tuple(t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
-    ids = token_ids(tokenizer, typed.mark(text, special))
+    ids = token_ids(tokenizer, as_text(tokenizer, text))
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     begins = bos is not None and list(tokenizer("a", verbose=False)["input_ids"])[:1] == [bos]
     return [*([bos] if begins else []), *ids, *([eos] if eos is not None else [])]
+
+
+def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text with its special tokens marked, so that they are read as text."""
+    special = tuple(t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
+    return typed.mark(text, special)
 
 
 _PREFIXES: WeakKeyDictionary[PreTrainedTokenizerBase, bool] = WeakKeyDictionary()
