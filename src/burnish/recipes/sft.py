@@ -146,6 +146,8 @@ def _train(
     epoch = Order(len(data.train), settings.batch_size, settings.seed).steps_per_epoch
     evaluate_every, save_every = config.evaluate.every or epoch, settings.checkpoint_every or epoch
     measured = MeasuredModel(model, template, passes.measuring)
+    stopped_early = state.out_of_patience(settings.early_stopping)  # and then killed
+    start = steps if stopped_early else done
     training = fit(
         model,
         data.train,
@@ -153,9 +155,7 @@ def _train(
         optimizer=optimizer,
         forward=passes.training,
         share=passes.share,
-        start=steps
-        if state.out_of_patience(settings.early_stopping)
-        else done,  # stopped early, and then killed
+        start=start,
         budget=state.micro_batch_tokens,
         skipped=state.skipped_steps,
         ranks=ranks,
