@@ -64,10 +64,18 @@ def said_in(message: Message) -> list[Said]:
         found += [Said("content", text) for text in split_at_spans(message)]
     for call in message.get("tool_calls", ()):
         found.append(Said("name", call["function"]["name"]))
-        for key, value in arguments_of(call).items():
-            found += [Said("key", key), Said("value", value)]
+        found += leaves(arguments_of(call))
     stripped = [Said(s.kind, s.text.strip() if isinstance(s.text, str) else s.text) for s in found]
     return [said for said in stripped if said.text != ""]
+
+
+def leaves(value: Any) -> list[Said]:
+    """Keys and values of arguments, however deep. Booleans and nothing have no words of their own."""
+    if isinstance(value, dict):
+        return [said for key, inner in value.items() for said in (Said("key", key), *leaves(inner))]
+    if isinstance(value, list):
+        return [said for inner in value for said in leaves(inner)]
+    return [] if isinstance(value, bool) or value is None else [Said("value", value)]
 
 
 def split_at_spans(message: Message) -> list[str]:
@@ -86,8 +94,11 @@ def arguments_of(call: Message) -> dict[str, Any]:
 
 @dataclass
 class Invention:
-    """A row with an invented word in the place of each thing that it says. ``words``: word -> what it stands
-    for. Names of tools and arguments get one word wherever they stand, all else one for each time."""
+    """A row with an invented word in the place of each thing that it says.
+
+    ``words``: word -> what it stands for. Names of tools and arguments get one word wherever they stand, in
+    the order in which some templates sort them; all else gets one each time, but for values that are alike.
+    """
 
     row: Row
     salt: int = 0
@@ -97,26 +108,21 @@ class Invention:
 
     def __post_init__(self) -> None:
         messages, tools = copy.deepcopy(self.row)
+        for kind, text in sorted(names_in(self.row)):
+            self.names[kind, text] = self.word(Said(kind, text))
         self.tools = [self._tool(tool) for tool in tools] if tools is not None else None
         self.messages = [self._message(message) for message in messages]
 
     def word(self, said: Said) -> Any:
         """Letters that no template has a reason to change, or a number; none is within another."""
         number = len(self.words) + 40 * self.salt
-        if isinstance(said.text, int):
-            word: Any = 7_310_057 + 1013 * number
+        if isinstance(said.text, int | float):
+            word: Any = type(said.text)(7_310_057 + 1013 * number)
         else:
-            word = "vux" + "".join(
-                "bdfgklmnprst"[number // 12**n % 12] + "aeiou"[(number + n) % 5] for n in range(3)
-            )
+            word = "vux" + "".join("bdfgklmnprst"[number // 12**n % 12] + "aei"[n] for n in (2, 1, 0))
         assert str(word) not in self.words
         self.words[str(word)] = said
         return word
-
-    def name(self, kind: str, text: str) -> str:
-        if (kind, text) not in self.names:
-            self.names[kind, text] = self.word(Said(kind, text))
-        return self.names[kind, text]
 
     def around(self, kind: str, text: str) -> str:
         """The word with the white space that stands around the text."""
@@ -125,18 +131,26 @@ class Invention:
 
     def _tool(self, tool: Message) -> Message:
         function = tool["function"]
-        function["name"] = self.name("name", function["name"])
-        function["description"] = self.word(Said("description", function["description"]))
-        schema = function["parameters"]
-        schema["properties"] = {
-            self.name("key", key): {
-                **value,
-                "description": self.word(Said("description", value["description"])),
-            }
-            for key, value in schema["properties"].items()
-        }
-        schema["required"] = [self.name("key", key) for key in schema["required"]]
+        function["name"] = self.names["name", function["name"]]
+        schema, properties = function.get("parameters") or {}, properties_of(function)
+        for described in (function, *properties.values()):
+            if "description" in described:
+                described["description"] = self.word(Said("description", described["description"]))
+        if properties:
+            schema["properties"] = {self.names["key", key]: value for key, value in properties.items()}
+            schema["required"] = [self.names["key", key] for key in schema.get("required", ())]
         return tool
+
+    def _leaf(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {self.names["key", key]: self._leaf(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._leaf(inner) for inner in value]
+        for said in leaves(value):
+            if str(value) not in self.values:
+                self.values[str(value)] = self.word(said)
+            return self.values[str(value)]
+        return value
 
     def _message(self, message: Message) -> Message:
         content = message["content"]
@@ -156,19 +170,28 @@ class Invention:
         else:
             message["content"] = self.around("content", content)
         if "name" in message:
-            message["name"] = self.name("name", message["name"])
+            message["name"] = self.names["name", message["name"]]
         for call in message.get("tool_calls", ()):
-            invented: dict[str, Any] = {}
-            for key, value in arguments_of(call).items():
-                # Calls that are alike stay alike.
-                self.values.setdefault(
-                    str(value), self.word(Said("value", value)) if str(value) not in self.values else None
-                )
-                invented[self.name("key", key)] = self.values[str(value)]
+            invented = self._leaf(arguments_of(call))
             as_text = isinstance(call["function"]["arguments"], str)
-            call["function"]["name"] = self.name("name", call["function"]["name"])
+            call["function"]["name"] = self.names["name", call["function"]["name"]]
             call["function"]["arguments"] = json.dumps(invented) if as_text else invented
         return message
+
+
+def names_in(row: Row) -> set[tuple[str, str]]:
+    """Names of tools and of their arguments."""
+    functions = [tool["function"] for tool in row[1] or ()]
+    calls = [call for message in row[0] for call in message.get("tool_calls", ())]
+    names = {("name", function["name"]) for function in functions}
+    names |= {("name", call["function"]["name"]) for call in calls}
+    names |= {("name", message["name"]) for message in row[0] if "name" in message}
+    names |= {("key", key) for function in functions for key in properties_of(function)}
+    return names | {("key", s.text) for call in calls for s in leaves(arguments_of(call)) if s.kind == "key"}
+
+
+def properties_of(function: Message) -> dict[str, Message]:
+    return dict((function.get("parameters") or {}).get("properties") or {})
 
 
 def with_calls_reversed(row: Row) -> Row:
@@ -407,7 +430,9 @@ def trained(proof: Proof, row: Row) -> tuple[list[Trained], list[str]]:
             start = len(prompt)
             if example.input_ids[:start] != prompt:
                 typed = plain_ids(proof, messages[:index], row[1])
-                if not (only_tags_are_typed(messages[:index]) and example.input_ids[: len(typed)] == typed):
+                if not (
+                    only_thoughts_are_typed(messages[:index]) and example.input_ids[: len(typed)] == typed
+                ):
                     wrong.append(f"served: the ids before message {index + 1} are not those that are served")
                     continue
                 prompt, start = typed, len(typed)
@@ -432,8 +457,13 @@ def trained(proof: Proof, row: Row) -> tuple[list[Trained], list[str]]:
     return turns, wrong
 
 
-def only_tags_are_typed(messages: list[Message]) -> bool:
-    return "think>" in str(messages) and not re.search(r"<\||\|>|</s>|\[INST", str(messages))
+def only_thoughts_are_typed(messages: list[Message]) -> bool:
+    """Whether no special token is typed but the tags of reasoning in what the assistant said, which rows hold
+    on purpose. Reading these as text, as plain transformers can, or as tokens is the same to the laws."""
+    thoughts = [m["content"] for m in messages if m["role"] == "assistant" and "</think>" in m["content"]]
+    others = [m for m in messages if m["content"] not in thoughts]
+    typed = re.sub("</?think>", "", str(thoughts)) + str(others)
+    return bool(thoughts) and not re.search(r"<\||\|>|</?[a-z_]+>|\[/?INST", typed)
 
 
 def tail(proof: Proof, example: Example) -> str:
@@ -498,11 +528,21 @@ def all_said(text: str, said: Sequence[Said], drops_reasoning: bool, merged: boo
         if found != wanted:
             yield f"{'lost' if found < wanted else 'doubled'}: {kind} is said {found} times, not {wanted}"
             return
-    for kind in ("reasoning", "content", "name", "key", "value"):
+    for kind in ("reasoning", "content", "name"):
         order = dict.fromkeys(str(s.text) for s in said if s.kind == kind)
         found = [text.find(word) for word in order if word in text]
         if found != sorted(found):
             yield f"order: {kind} stands in another order"
+    # Arguments are a mapping: a template may sort those of a call, but not mix the calls.
+    calls: list[list[str]] = []
+    for s in said:
+        if s.kind == "name":
+            calls.append([])
+        elif s.kind == "value" and counted["value", str(s.text)] == 1:
+            calls[-1].append(str(s.text))
+    places_of = [[text.find(word) for word in call] for call in calls if call]
+    if any(max(one) > min(other) for one, other in pairwise(places_of)):
+        yield "order: values of two calls are mixed"
     if not merged:
         first = [
             text.find(str(s.text)) for s in said if s.kind in ("reasoning", "content") and str(s.text) in text
@@ -521,6 +561,9 @@ OPENERS = re.compile(
 channel."""
 
 
+BLOCKS = r"<think>|\[THINK\]|<\|channel>thought|<\|START_THINKING\|>"
+
+
 def nothing_else(prompt: str, completion: str, said: Sequence[Said], proof: Proof) -> Iterator[str]:
     words = [str(s.text) for s in said if str(s.text) in completion]
     if not words:
@@ -528,15 +571,20 @@ def nothing_else(prompt: str, completion: str, said: Sequence[Said], proof: Proo
     first = min(completion.find(word) for word in words)
     last = max(completion.rfind(word) + len(word) for word in words)
     before, behind = completion[:first], completion[last:]
-    if header := header_of(proof.template, proof.how):
-        if before.lstrip().startswith(header):
-            yield f"header: {header!r} is learnt"
-    elif not any(s.kind == "name" for s in said) and (rest := OPENERS.sub("", before, count=1)):
-        yield f"header: {rest!r} is learnt"
+    header = header_of(proof.template, proof.how)
+    if header is None and not any(s.kind == "name" for s in said):
+        header = OPENERS.sub("", before, count=1).strip()
+    if header and before.lstrip().startswith(header):
+        yield f"header: {header!r} is learnt"
+    blocks = len(re.findall(BLOCKS, completion)) + bool(re.search(rf"({BLOCKS})\s*$", prompt))
+    if blocks > 1 and not any("think" in str(s.text) for s in said):
+        yield "blocks: two blocks of reasoning"
     if not any(s.kind == "name" for s in said) and re.search(
         r"\w", re.sub(r"<[^<>]*>|\[/?[A-Z_]+\]", "", behind)
     ):
         yield f"behind: {behind!r} is learnt behind the answer"
+    if opened := [token for token in openers_of(proof.template) if token in behind]:
+        yield f"behind: {opened[0]}, which begins the next turn, is learnt"
     structure = completion
     for word in words:
         structure = structure.replace(word, "")
@@ -560,16 +608,38 @@ PROBES: tuple[Row, ...] = (
 
 
 @cache
-def header_of(template: ChatTemplate, how: tuple[str, ...]) -> str:
+def header_of(template: ChatTemplate, how: tuple[str, ...]) -> str | None:
     """What every kind of answer begins with, beside what a model decides there: it says nothing of the
-    answer, so the prompt should have ended in it."""
-    proof, leads = Proof(how, template), []
+    answer, so the prompt should have ended in it. What all share and none is (``to=`` of ``to=user`` and
+    ``to=self``) is the beginning of a choice, where the prompt writes a header of its own; a call's own name
+    may be that choice."""
+    if refusal(template, PROBES[0]):
+        return None  # not to be told without a plain answer
+    proof = Proof(how, template)
+    leads = []
     for row in PROBES:
         if refusal(template, row) is None:
             turns, _ = trained(proof, row)
-            leads += [OPENERS.sub("", answer_of(proof, turn).partition("vux")[0], count=1) for turn in turns]
-    shared = takewhile(lambda letters: len({*letters}) == 1, zip(*leads, strict=False))
-    return "".join(letters[0] for letters in shared).strip()
+            leads += [
+                OPENERS.sub("", answer_of(proof, turn).partition("vux")[0], count=1) for turn in turns[:1]
+            ]
+    letters = takewhile(lambda some: len({*some}) == 1, zip(*leads, strict=False))
+    shared = "".join(some[0] for some in letters).strip()
+    question = PROBES[0][0][:1]
+    asks = plain_text(proof, question, None, True) != plain_text(proof, question, None, False)
+    spoken = leads[: 1 + (refusal(template, PROBES[1]) is None)]
+    return "" if asks and shared not in [lead.strip() for lead in spoken] else shared
+
+
+@cache
+def openers_of(template: ChatTemplate) -> list[str]:
+    """The tokens of the generation prompt, beside those of blocks of reasoning."""
+    proof, question = Proof((), template), PROBES[0][0][:1]
+    asked, bare = (plain_text(proof, question, None, prompt) for prompt in (True, False))
+    if asked is None or bare is None or not asked.startswith(bare):
+        return []
+    header = re.sub(rf"({BLOCKS}).*", "", asked[len(bare) :], flags=re.DOTALL)
+    return [token for token in template.tokenizer.get_added_vocab() if token.strip() and token in header]
 
 
 def past_kept(proof: Proof, invention: Invention, turn: Trained, prompt: str) -> Iterator[str]:
@@ -584,8 +654,8 @@ def past_kept(proof: Proof, invention: Invention, turn: Trained, prompt: str) ->
     for tool in invention.tools or ():
         function = tool["function"]
         counted["name", function["name"]] += 1
-        counted["description", function["description"]] += 1
-        counted.update(("key", key) for key in function["parameters"]["properties"])
+        counted.update(("description", function[key]) for key in ("description",) if key in function)
+        counted.update(("key", key) for key in properties_of(function))
     tools = {word for kind, word in counted if kind == "description"}
     tools |= {word for kind, word in counted if (kind, word) not in {(s.kind, str(s.text)) for _, s in said}}
     for (kind, word), times in counted.items():
@@ -594,16 +664,11 @@ def past_kept(proof: Proof, invention: Invention, turn: Trained, prompt: str) ->
         if found < times:
             where = "tools" if word in tools else "past"
             yield f"{where}: {what} stands {found} times before the answer, not {times}"
-        elif kind == "content" and found > times:
-            yield f"doubled: {what} stands {found} times before the answer"
-    contents = [
-        str(s.text)
-        for n, s in said
-        if s.kind == "content" and messages[n]["role"] not in ("system", "developer")
-    ]
-    order = [prompt.find(word) for word in contents if word in prompt]
-    if order != sorted(order):
-        yield "order: contents stand in another order"
+    for roles in (("user", "assistant"), TOOL_ROLES):
+        order = [str(s.text) for n, s in said if s.kind == "content" and messages[n]["role"] in roles]
+        found_at = [prompt.find(word) for word in order if word in prompt]
+        if found_at != sorted(found_at):
+            yield f"order: what {roles[0]} says stands in another order"
     for number in range(turn.says[0], len(messages)):
         for s in said_in(messages[number]):
             if (
@@ -656,24 +721,25 @@ def spellings(value: Any) -> list[str]:
 
 
 def spanned(proof: Proof, row: Row, turns: Sequence[Trained]) -> Iterator[str]:
-    """What has the weight of a span is what the row marks, and stands where the content does. The stop token
-    counts as the content's last character does."""
+    """What has the weight of a span is what the row marks, and stands where the content does. What the
+    template writes behind the content counts as the content's last character does."""
     for turn in turns:
         message = row[0][turn.says[0]]
         for span in message.get("spans", ()) if len(turn.says) == 1 else ():
-            ids = list(zip(turn.learnt[:-1], turn.weights[:-1], strict=True))
-            marked = [n for n, (_, weight) in enumerate(ids) if weight == span["weight"]]
-            wanted = message["content"][span["start"] : span["end"]]
-            if marked != [*range(marked[0], marked[-1] + 1)] if marked else True:
+            places = [n for n, weight in enumerate(turn.weights[:-1]) if weight == span["weight"]]
+            wanted, rest = (
+                message["content"][span["start"] : span["end"]],
+                message["content"][span["start"] :],
+            )
+            if not places or places != [*range(places[0], places[-1] + 1)]:
                 yield f"no run of tokens has the weight of {wanted!r}"
-            elif text_of(proof, [ids[n][0] for n in marked]).strip() != wanted:
-                yield f"{text_of(proof, [ids[n][0] for n in marked])!r} has the weight of {wanted!r}"
-            elif (
-                not (rest := text_of(proof, turn.learnt[marked[0] : -1]))
-                .strip()
-                .startswith(message["content"][span["start"] :])
-            ):
-                yield f"the weight of {wanted!r} stands at {rest!r}"
+                continue
+            marked = text_of(proof, turn.learnt[places[0] : places[-1] + 1]).strip()
+            behind = answer_of(proof, turn).rpartition(message["content"])[2] if wanted == rest else ""
+            if marked != (wanted + behind).strip():
+                yield f"{marked!r} has the weight of {wanted!r}"
+            elif not (found := text_of(proof, turn.learnt[places[0] : -1]).strip()).startswith(rest):
+                yield f"the weight of {wanted!r} stands at {found!r}"
 
 
 # What a template's stop tokens are

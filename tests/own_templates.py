@@ -145,9 +145,15 @@ _COMMAND_R = r"""
     {{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' + m.content + '<|END_OF_TURN_TOKEN|>' }}
   {% endif %}
 {% endfor %}
+TOLD
 {% if add_generation_prompt %}{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}{% endif %}
 """
-"""Command-R+'s ``tool_use``: an answer ends in a token, a call in nothing."""
+"""Command-R's calls: an answer ends in a token, a call in nothing."""
+
+_TOLD = r"""
+{{ '<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>Write \'Action:\' and a list of calls.<|END_OF_TURN_TOKEN|>' }}
+"""
+"""Command-R+'s ``tool_use`` says so behind the last message, whoever spoke."""
 
 _MISTRAL = r"""
 {{ bos_token }}
@@ -221,7 +227,8 @@ OWN = {
     "glm-4.7": _glm("", "</think>", "<think>"),
     "chatglm3": jinja(_CHATGLM),
     "gpt-oss": jinja(_GPT_OSS),
-    "command-r": jinja(_COMMAND_R),
+    "command-r": jinja(_COMMAND_R.replace("TOLD", "")),
+    "command-r+": jinja(_COMMAND_R.replace("TOLD", _TOLD)),
     "mistral": jinja(_MISTRAL),
     # Headers of an answer, asked for or not
     "falcon": _headed("User: ", "Falcon: ", "Falcon:", "\\n"),
@@ -249,6 +256,11 @@ OWN = {
     "reasoning of the last": _calls().replace(
         "{% if m.reasoning_content %}", "{% if m.reasoning_content and loop.last %}"
     ),
+    "empty block": jinja(
+        _TURNS.replace(
+            "+ m.content", r"+ ('<think>\n\n</think>\n\n' if m.role == 'assistant' else '') + m.content"
+        )
+    ),
     # Contents given as parts
     "parts, joined": jinja(_TURNS.replace("m.content", "PARTS")).replace(
         "PARTS", "(m.content if m.content is string else m.content | map(attribute='text') | join)"
@@ -262,5 +274,5 @@ OWN = {
 }
 """Name -> source."""
 
-WITH_MARKERS = ("glm-4.5", "glm-4.7", "chatglm3", "gpt-oss", "command-r", "bare token")
+WITH_MARKERS = ("glm-4.5", "glm-4.7", "chatglm3", "gpt-oss", "command-r", "command-r+", "bare token")
 """Those whose markers are not pebble's own."""

@@ -357,7 +357,37 @@ SUITE: dict[str, Row] = {
         ],
         TOOLS,
     ),
+    "a call, then another question": (
+        [
+            system("Be brief."),
+            user("Weather in Paris?"),
+            assistant("", "They ask for the weather.", [call("Paris")]),
+            result("21 degrees"),
+            assistant("It is sunny.", "That is warm."),
+            user("And in Lima?"),
+            assistant("", "Once more, then.", [call("Lima", 2)]),
+            result("17 degrees", 2),
+            assistant("It is mild.", "That is less."),
+        ],
+        TOOLS,
+    ),
     "arguments as text": _weather(assistant("", calls=[call("Paris", as_text=True)]), result("21 degrees")),
+    "nested arguments": _weather(
+        assistant(
+            "",
+            calls=[
+                call_of(
+                    "get_weather",
+                    {
+                        "city": {"named": "Paris", "also": ["Lutetia", "Lutèce"]},
+                        "days": 3,
+                        "in": 'the "old" & <new>',
+                    },
+                )
+            ],
+        ),
+        result('{"degrees": 21, "sky": "blue"}'),
+    ),
     "short names": (
         [
             user("c"),

@@ -120,7 +120,7 @@ def require_same(one: Prepared, other: Prepared) -> None:
     assert [e.conversation for e in one.examples] == [e.conversation for e in other.examples]
     assert [e.places for e in one.examples] == [e.places for e in other.examples]
     assert one.ledger == other.ledger
-    assert one.notes.origins == other.notes.origins
+    assert one.notes.rows_by_file == other.notes.rows_by_file
 
 
 @pytest.fixture

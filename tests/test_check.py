@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from burnish.config import load_config
 from burnish.pebble import CONVERSATIONS
-from burnish.prepare.check import Checked, check
+from burnish.prepare.check import CheckResult, check
 from burnish.prepare.prepare import prepare
 from burnish.template.build import build_template
 from conftest import SHARED, needs_shared, small_tokenizer, tiny_model
@@ -38,7 +38,7 @@ def written(folder: Path, rows: list[Any]) -> Path:
     return path
 
 
-def checked(folder: Path, rows: list[Any], **changes: Any) -> Checked:
+def checked(folder: Path, rows: list[Any], **changes: Any) -> CheckResult:
     given = {"data.train": [str(written(folder, rows))]}
     found, _ = check(load_config(None, [], **given, **changes))
     return found
@@ -46,20 +46,24 @@ def checked(folder: Path, rows: list[Any], **changes: Any) -> Checked:
 
 def test_all_bad_rows_are_named_at_once_with_what_would_help(tmp_path: Path) -> None:
     found = checked(tmp_path, [GOOD, THINKS, GREETS, "{not json", THINKS, GOOD])
-    assert (found.rows, found.broken_rows, len(found.unreadable)) == (6, 3, 1)
-    thinking, greeting = found.broken
+    assert (found.rows, found.violating_rows, len(found.unreadable)) == (6, 3, 1)
+    thinking, greeting = found.violations
     assert [source.row for source in thinking[0].rows] == [2, 5]
     assert (thinking[0].law, thinking[1].remedies) == ("faithful", (("keep_reasoning",), ("drop_reasoning",)))
     assert [source.row for source in greeting[0].rows] == [3]
     assert '"train": false' in greeting[1].fix
-    assert (found.breaking("faithful"), found.breaking("served"), found.breaking("stops")) == (2, 1, 0)
+    assert (found.rows_breaking("faithful"), found.rows_breaking("served"), found.rows_breaking("stops")) == (
+        2,
+        1,
+        0,
+    )
     assert found.unreadable[0].source.row == 4
 
 
 def test_what_helps_is_seen_to_help(tmp_path: Path) -> None:
     greets = {"messages": [assistant("Hello!", train=False), *GREETS["messages"][1:]]}
     found = checked(tmp_path, [GOOD, THINKS, greets], **{"template.remedies": ["keep_reasoning"]})
-    assert not found.broken
+    assert not found.violations
     assert found.turns == found.stops == 3
 
 
@@ -134,7 +138,7 @@ def test_real_rows_are_proven_with_real_tokenizers(name: str, tmp_path: Path) ->
     rows = SHARED / "sft" / "oasst_messages.jsonl"
     config = load_config(None, [], **{"data.train": [str(rows)], "model.name": str(tmp_path / "base")})
     found, _ = check(config)
-    assert not found.broken
+    assert not found.violations
     assert found.rows == 564
     assert found.stops == found.turns
     assert not any("other token ids" in line for line in found.differences)

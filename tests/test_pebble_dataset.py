@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from burnish.evaluate import accepted, first_sentence, holds
+from burnish.evaluate import accepted, contains, first_sentence
 from burnish.pebble.conversations import hand_written
 from burnish.pebble.dataset import Data, build, question_of, write
 from burnish.pebble.facts import relations
@@ -103,7 +103,7 @@ def test_questions_ask_for_held_out_entities_only(data: Data, held_out: frozense
 def test_right_replies_are_accepted_and_rival_ones_refused(data: Data, by_name: dict[str, Relation]) -> None:
     for row in data[1]:
         relation, answer, rivals = by_name[row["relation"]], row["answer"], row["rivals"]
-        assert not holds(question_of(row), answer), row
+        assert not contains(question_of(row), answer), row
         assert accepted(Fact(relation, row["entity"], answer).reply, answer, rivals), row
         assert rivals and rivals == sorted(set(rivals)), row
         for rival in rivals:

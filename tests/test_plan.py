@@ -28,7 +28,7 @@ from burnish.model.forward import flat
 from burnish.model.quantize import weight_bytes
 from burnish.model.recompute import recomputed
 from burnish.model.tally import KEPT, Tally, pass_peak
-from burnish.plan.plan import Plan, as_bytes, basis, changed, fit_into, plan
+from burnish.plan.plan import Plan, as_bytes, changed, fit_into, plan, plan_inputs
 from burnish.run.folder import RunFolder
 from burnish.train.objective import next_token_loss
 from conftest import tiny_config, tiny_model
@@ -51,7 +51,7 @@ def planned(shape: LlamaConfig, folder: Path, settings: tuple[str, ...], **given
     """Of a folder that holds config.json and nothing else."""
     shape.save_pretrained(folder)
     config = load_config(None, settings, **{"model.name": str(folder)})
-    return plan(config, basis(config), **{"device": "cuda", "available": 2**45} | given)
+    return plan(config, plan_inputs(config), **{"device": "cuda", "available": 2**45} | given)
 
 
 # Every adapter that can be trained
@@ -201,7 +201,7 @@ def test_changes_come_in_order_of_harm_and_end_where_it_fits(tmp_path: Path) -> 
     settings = ("adapter.kind=none", "train.micro_batch_tokens=4096", "tokens.max_length=1024")
     whole = planned(shape, tmp_path, settings)
     config = load_config(None, settings, **{"model.name": str(tmp_path)})
-    found = basis(config)
+    found = plan_inputs(config)
     limit = round(0.9 * whole.memory.peak)
     fitted = fit_into(config, found, limit, device="cuda")
     assert fitted.fits and fitted.plan.memory.peak <= limit
@@ -211,7 +211,7 @@ def test_changes_come_in_order_of_harm_and_end_where_it_fits(tmp_path: Path) -> 
     for change in fitted.changes:
         again = changed(again, change.settings)
     assert plan(again, found, device="cuda", available=limit).memory.peak == fitted.plan.memory.peak
-    assert fitted.settings["train.micro_batch_tokens"] == fitted.plan.way.budget
+    assert fitted.settings["train.micro_batch_tokens"] == fitted.plan.resolved.budget
     nothing = fit_into(config, found, 10**6, device="cuda")
     keys = [key for change in nothing.changes for key in change.settings]
     assert not nothing.fits and keys.index("train.micro_batch_tokens") < keys.index("adapter.kind")
@@ -247,7 +247,7 @@ def test_a_model_that_does_not_run_flat_is_named(tmp_path: Path) -> None:
     tiny_config("falcon", 97).save_pretrained(tmp_path)
     config = load_config(None, ("adapter.kind=none",), **{"model.name": str(tmp_path)})
     with pytest.raises(BurnishError, match=r"Falcon.*cannot be counted"):
-        plan(config, basis(config), device="cpu")
+        plan(config, plan_inputs(config), device="cpu")
 
 
 # The command

@@ -21,7 +21,7 @@ from burnish.adapters.stack import Adapters, open_adapters, stacked
 from burnish.cli.main import main
 from burnish.config import AdapterConfig
 from burnish.errors import ConfigError, ModelError
-from burnish.generate import open_several, parse_weights
+from burnish.generate import open_adapter_set, parse_weights
 from burnish.run.artifact import save_final
 from burnish.template import ChatTemplate
 from conftest import small_tokenizer, tiny_model
@@ -283,14 +283,21 @@ def test_each_adapter_answers_through_its_own_template(
     base: Path, places: dict[str, str], tmp_path: Path
 ) -> None:
     plain = adapter(base, tmp_path / "plain", 9, kind="lora", template=PLAIN)
-    several = open_several([f"a={places['lora']}", plain, f"b={places['dora']}"])
-    assert list(several.templates) == ["a", "plain", "b"]
-    assert several.using({"plain": 1.0})[1].source == PLAIN
+    adapter_set = open_adapter_set([f"a={places['lora']}", plain, f"b={places['dora']}"])
+    assert list(adapter_set.templates) == ["a", "plain", "b"]
+    assert adapter_set.model_with({"plain": 1.0})[1].source == PLAIN
     own = small_tokenizer().chat_template
-    assert several.using({"a": 1.0})[1].source == several.using({"a": 0.7, "b": 0.3})[1].source == own
-    assert several.using({})[1].source == own and several.using({})[0].get_input_embeddings() is not None
+    assert (
+        adapter_set.model_with({"a": 1.0})[1].source
+        == adapter_set.model_with({"a": 0.7, "b": 0.3})[1].source
+        == own
+    )
+    assert (
+        adapter_set.model_with({})[1].source == own
+        and adapter_set.model_with({})[0].get_input_embeddings() is not None
+    )
     with pytest.raises(ModelError, match="a and plain were trained with different chat templates"):
-        several.using({"a": 0.5, "plain": 0.5})
+        adapter_set.model_with({"a": 0.5, "plain": 0.5})
 
 
 def test_names_of_adapters() -> None:
@@ -306,7 +313,7 @@ def test_names_of_adapters() -> None:
 @pytest.mark.parametrize("given", [["x/a", "y/a"], ["none=x/a"], ["a b=x/a"], ["=x/a"]], ids=str)
 def test_a_name_is_one_word_and_its_own(given: list[str]) -> None:
     with pytest.raises(ConfigError, match="cannot be its name"):
-        open_several(given)
+        open_adapter_set(given)
 
 
 def test_a_chat_changes_adapters_and_goes_on(
@@ -389,7 +396,9 @@ def test_the_commands_and_the_python_of_the_page_work(
             main()
         assert not leaving.value.code, command
     (program,) = [
-        block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "several" in block
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+        if "open_adapter_set" in block
     ]
     capsys.readouterr()
     exec(compile(program, "adapters.md", "exec"), {})

@@ -27,7 +27,7 @@ from burnish.recipes.quickstart import STARTS
 from burnish.run.folder import LOCK, RunFolder
 from burnish.run.screen import SilentScreen
 from burnish.sweep.charts import BOTTOM, LEFT, LETTER, TOP, Box, curves, scatter
-from burnish.sweep.combinations import Sweep, name_of, plan_sweep, split_values
+from burnish.sweep.combinations import Sweep, plan_sweep, run_name, split_values
 from burnish.sweep.page import sweep_page
 from burnish.sweep.sweep import run_sweep
 from burnish.sweep.table import COLUMNS, Result, as_csv, best, cell, gathered, state, text_table
@@ -106,10 +106,10 @@ def test_values_are_split_at_commas_outside_of_brackets_and_quotes() -> None:
 
 
 def test_folders_have_names_that_a_person_finds_and_a_disk_takes() -> None:
-    assert name_of({"adapter.kind": "lora", "train.learning_rate": 1e-4}) == "kind=lora,learning_rate=0.0001"
-    assert name_of({"model.name": "pebble", "x.name": 1}) == "model.name=pebble,x.name=1"
+    assert run_name({"adapter.kind": "lora", "train.learning_rate": 1e-4}) == "kind=lora,learning_rate=0.0001"
+    assert run_name({"model.name": "pebble", "x.name": 1}) == "model.name=pebble,x.name=1"
     odd: list[Any] = ["../a", "a/b", "a b", "a-b", ["a", "b"], "a+b", "a,b", {"a": "b"}, "é", ".", "x" * 300]
-    names = [name_of({"data.train": value}) for value in odd]
+    names = [run_name({"data.train": value}) for value in odd]
     assert len(set(names)) == len(odd)
     assert all(re.fullmatch(r"train=[\w.,=+~-]{1,120}", name, re.ASCII) for name in names)
 
@@ -292,9 +292,9 @@ def test_the_other_commands_of_the_page_ask_for_what_can_be_run(tmp_path: Path) 
 
 def result(values: dict[str, Any], error: str = "", **figures: float) -> Result:
     if error:
-        return Result(name_of(values), values, "failed", error)
+        return Result(run_name(values), values, "failed", error)
     whole = {"trainable": 1000.0, "trainable_share": 0.01, "training_seconds": 9.0, "peak_memory": 0.5}
-    return Result(name_of(values), values, "finished", figures=whole | figures)
+    return Result(run_name(values), values, "finished", figures=whole | figures)
 
 
 def test_rows_have_the_mean_and_the_range_over_their_seeds() -> None:

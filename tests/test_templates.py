@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,6 @@ from burnish.template.chatml import give_chatml
 from burnish.tokens import Example, encode
 from conftest import needs_shared, shared_tokenizer
 from oracle import (
-    COLUMNS,
     PROVEN,
     REFUSED,
     REMEDY,
@@ -40,7 +40,7 @@ from oracle import (
     outcome_of,
     template_named,
 )
-from own_templates import OWN
+from own_templates import OWN, WITH_MARKERS
 from templates import SUITE, sources
 from test_masks import TEMPLATE_LIKE, UNUSUAL, conversation_of, spans, text_of
 
@@ -65,7 +65,7 @@ def _quick() -> Iterator[None]:
 def sampled(name: str) -> list[str]:
     """Some of the kinds for a template, others for the next: each kind meets templates of all families."""
     place, kinds = [*sources()].index(name), [*SUITE]
-    step = 3 if name.startswith("own/") else 24 if name.endswith("_training") else 10
+    step = 9 if name.startswith("own/") else 29 if name.endswith("_training") else 16
     return kinds[place % step :: step]
 
 
@@ -74,8 +74,16 @@ def test_every_turn_is_proven_rightly_or_refused_with_a_law(name: str) -> None:
     _require_right(name, sampled(name))
 
 
+def families() -> list[Any]:
+    """Names of templates, those that ask the same advice in one process (``--dist loadgroup``)."""
+    return [
+        pytest.param(name, marks=pytest.mark.xdist_group(name.removesuffix("_training")))
+        for name in sources()
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sources())
+@pytest.mark.parametrize("name", families())
 def test_every_turn_of_every_kind_is_proven_rightly_or_refused_with_a_law(name: str) -> None:
     _require_right(name, [*SUITE])
 
@@ -86,21 +94,18 @@ def _require_right(name: str, kinds: list[str]) -> None:
     assert not {kind: words for kind, words in found.items() if words}
 
 
-@pytest.mark.slow
 def test_nine_in_ten_pairs_that_can_be_rendered_are_proven() -> None:
-    """Of the templates of others. Each with its own text or with remedies; ChatML-lite in its stead does not
-    count."""
+    """Of the sample, on the templates of others. Each with its own text or with remedies; ChatML-lite in its
+    stead does not count. Special tokens in names are refused on purpose."""
     names = [name for name in sources() if not name.startswith("own/")]
     if not names:
         pytest.skip("no template of others is here")
-    tally = Counter((kind, outcome(name, kind).column) for kind in SUITE for name in names)
-    total = {column: sum(tally[kind, column] for kind in SUITE) for column in COLUMNS}
-    rows = [(kind, *(tally[kind, column] for column in COLUMNS)) for kind in SUITE]
-    print()
-    for row in (("", *COLUMNS), *rows, ("all", *total.values())):
-        print(f"{row[0]:42}" + "".join(f"{cell:>16}" for cell in row[1:]))
-    refused = [(n, k, outcome(n, k).law) for n in names for k in SUITE if outcome(n, k).column == REFUSED]
-    print("\n".join("refused: {}, {}: law {}".format(*row) for row in refused))
+    pairs = [(n, k) for n in names for k in sampled(n) if k != "special tokens in names"]
+    total = Counter(outcome(*pair).column for pair in pairs)
+    print(total)
+    for pair in pairs:
+        if outcome(*pair).column == REFUSED:
+            print("refused: {}, {}: law {}".format(*pair, outcome(*pair).law))
     proven = total[PROVEN] + total[REMEDY]
     assert proven >= 0.9 * (proven + total[REFUSED])
 
@@ -141,6 +146,7 @@ MARKED_KINDS = (
     "reasoning in content",
     "parallel calls",
     "reasoning with a call",
+    "result of function",
 )
 
 
@@ -398,16 +404,31 @@ def _laws_by_ids(chat: ChatTemplate, conversation: Conversation, examples: list[
 @needs_shared
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("name", SENTENCEPIECE)
-@pytest.mark.parametrize("shape", ["chatml", "glm-4.5", "glm-4.7", "command-r", "bare token", "gpt-oss"])
+@pytest.mark.parametrize("shape", ["chatml", "glm-4.5"])
 def test_markers_that_were_merely_added_are_trained_as_one_id_or_refused(
     shape: str, name: str, normalized: bool
 ) -> None:
+    _require_whole_markers(shape, name, normalized, ["several turns", "reasoning within the answer"])
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+@pytest.mark.parametrize("shape", ["chatml", *WITH_MARKERS])
+def test_added_markers_of_every_shape_are_trained_as_one_id_or_refused(
+    shape: str, name: str, normalized: bool
+) -> None:
+    kinds = ["one turn", "several turns", "reasoning within the answer", "call and result", "parallel calls"]
+    _require_whole_markers(shape, name, normalized, kinds)
+
+
+def _require_whole_markers(shape: str, name: str, normalized: bool, kinds: list[str]) -> None:
     tokenizer = shared_tokenizer(name)
     tokenizer.chat_template = CHATML if shape == "chatml" else OWN[shape]
     markers = sorted({*re.findall(r"<\|\w+\|>|\[gMASK\]|<sop>", tokenizer.chat_template), "<|user|>"})
     tokenizer.add_tokens([AddedToken(marker, special=False, normalized=normalized) for marker in markers])
     template = ChatTemplate(tokenizer)
-    kinds = ("one turn", "several turns", "reasoning within the answer", "call and result")
     found = {kind: faults_of(outcome_of(template, SUITE[kind]), SUITE[kind]) for kind in kinds}
     assert not {kind: words for kind, words in found.items() if words}
 

@@ -9,10 +9,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from burnish.generate import ChatSession, Several
+    from burnish.generate import AdapterSet, ChatSession
 
 HELP = "/system TEXT sets a system prompt, /forget starts anew, /quit leaves (so does Ctrl-D)."
-SWAP = (
+ADAPTER_HELP = (
     "/adapter lists the adapters, /adapter NAME takes one, /adapter A=0.7 B=0.3 adds several up, "
     "/adapter none takes the base."
 )
@@ -37,16 +37,18 @@ def chat(
     from rich.console import Console
 
     from burnish.errors import ConfigError
-    from burnish.generate import ChatSession, Sampling, open_model, open_several
+    from burnish.generate import ChatSession, Sampling, open_adapter_set, open_model
 
     console = Console(highlight=False)
-    several = None
+    adapter_set = None
     if adapter:
-        several = open_several(adapter, model)
-        weights = {} if base else {next(iter(several.templates)): 1.0}
-        opened, template = several.using(weights)
+        adapter_set = open_adapter_set(adapter, model)
+        weights = {} if base else {next(iter(adapter_set.templates)): 1.0}
+        opened, template = adapter_set.model_with(weights)
         console.print(
-            f"{_in_words(weights)} of {', '.join(several.templates)}. {SWAP}", style="dim", markup=False
+            f"{_in_words(weights)} of {', '.join(adapter_set.templates)}. {ADAPTER_HELP}",
+            style="dim",
+            markup=False,
         )
     elif model is None:
         raise ConfigError("chat with what?", fix="burnish chat runs/quickstart")
@@ -65,42 +67,42 @@ def chat(
         if line in ("/quit", "/exit"):
             return
         if line.startswith("/"):
-            _obey(line, session, several, console)
+            _run_command(line, session, adapter_set, console)
         elif line:
             _answer(line, session, console)
 
 
-def _obey(line: str, session: ChatSession, several: Several | None, console: Console) -> None:
+def _run_command(line: str, session: ChatSession, adapter_set: AdapterSet | None, console: Console) -> None:
     command, _, rest = line.partition(" ")
-    said = HELP if several is None else f"{HELP} {SWAP}"
+    reply = HELP if adapter_set is None else f"{HELP} {ADAPTER_HELP}"
     if command == "/system":
         session.system = rest.strip() or None
         session.forget()
-        said = "A new conversation, with that system prompt."
+        reply = "A new conversation, with that system prompt."
     elif command == "/forget":
         session.forget()
-        said = "A new conversation."
+        reply = "A new conversation."
     elif command == "/adapter":
-        said = _swap(rest.split(), session, several)
-    console.print(said, style="dim", markup=False)
+        reply = _switch_adapters(rest.split(), session, adapter_set)
+    console.print(reply, style="dim", markup=False)
 
 
-def _swap(words: list[str], session: ChatSession, several: Several | None) -> str:
+def _switch_adapters(words: list[str], session: ChatSession, adapter_set: AdapterSet | None) -> str:
     """Let other adapters answer from here on, and say which; without words, which there are."""
     from burnish.errors import BurnishError
     from burnish.generate import parse_weights
 
-    if several is None:
+    if adapter_set is None:
         return (
             "There is one model here. Begin with --adapter A=RUN --adapter B=RUN to change between adapters."
         )
     if not words:
         return "\n".join(
-            f"{name}  ({kind})" for name, kind in [*several.adapters.kinds.items(), ("none", "the base")]
+            f"{name}  ({kind})" for name, kind in [*adapter_set.adapters.kinds.items(), ("none", "the base")]
         )
     try:
-        weights = parse_weights(words, list(several.templates))
-        session.model, session.template = several.using(weights)
+        weights = parse_weights(words, list(adapter_set.templates))
+        session.model, session.template = adapter_set.model_with(weights)
     except BurnishError as error:
         return str(error)
     return f"Now {_in_words(weights)}. The conversation goes on."

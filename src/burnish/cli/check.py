@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from burnish.prepare.check import Checked
+    from burnish.prepare.check import CheckResult
 
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 40
@@ -31,7 +31,7 @@ def check(
 ) -> None:
     """Prove the masks of a whole data set before training.
 
-    Reads the tokenizer, not the weights. Leaves with 1 where a row breaks a law or cannot be read.
+    Reads the tokenizer, not the weights. Exits with 1 where a row breaks a law or cannot be read.
     """
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config
@@ -65,7 +65,7 @@ def check(
             draw_example(ShownExample.of(example, template), console)
     rate = f"{found.rows / found.seconds:,.0f} rows/s" if found.seconds else ""
     say(f"\n{plural(found.rows, 'row')} checked in {found.seconds:.1f} s ({rate}).")
-    if found.broken or (found.unreadable and settings.data.bad_rows == "error"):
+    if found.violations or (found.unreadable and settings.data.bad_rows == "error"):
         raise typer.Exit(1)
 
 
@@ -76,17 +76,17 @@ def _sayer(console: Console) -> Any:
     return say
 
 
-def _draw_laws(found: Checked, say: Any) -> None:
+def _draw_laws(found: CheckResult, say: Any) -> None:
     """Each law with the rows that keep and break it, then every kind of fault with its rows."""
     from burnish.prepare.check import LAWS
 
     readable = found.rows - len(found.unreadable)
-    proven = readable - found.broken_rows
+    proven = readable - found.violating_rows
     say(f"{proven:,} of {readable:,} rows proven.", "bold green" if proven == readable else "bold")
     for law in LAWS:
-        count = found.breaking(law)
+        count = found.rows_breaking(law)
         say(f"  ✗ {law:<9}broken by {plural(count, 'row')}" if count else f"  ✓ {law}")
-    if count := found.breaking(""):
+    if count := found.rows_breaking(""):
         say(f"  ✗ the template refuses to render {plural(count, 'row')}")
     if found.unreadable:
         say(f"\n{plural(len(found.unreadable), 'row')} cannot be read", "bold red")
@@ -94,7 +94,7 @@ def _draw_laws(found: Checked, say: Any) -> None:
             say(f"  {bad.error.what}")
         if len(found.unreadable) > GROUPS:
             say(f"  ... and {len(found.unreadable) - GROUPS:,} more")
-    for group, error in found.broken[:GROUPS]:
+    for group, error in found.violations[:GROUPS]:
         say(f"\n{plural(len(group.rows), 'row')}: {group.what}", "bold red")
         rows = ", ".join(str(source) for source in group.rows[:ROWS])
         more = f" ... and {len(group.rows) - ROWS:,} more" if len(group.rows) > ROWS else ""
@@ -102,11 +102,11 @@ def _draw_laws(found: Checked, say: Any) -> None:
         for name, text in (("why", error.why), ("fix", error.fix)):
             if text:
                 say(f"  {name}  {text}")
-    if len(found.broken) > GROUPS:
-        say(f"\n... and {len(found.broken) - GROUPS:,} more kinds")
+    if len(found.violations) > GROUPS:
+        say(f"\n... and {len(found.violations) - GROUPS:,} more kinds")
 
 
-def _roles(found: Checked) -> Table:
+def _roles(found: CheckResult) -> Table:
     from rich.table import Table
 
     table = Table(title="What is trained", title_justify="left")
@@ -120,14 +120,14 @@ def _roles(found: Checked) -> Table:
     return table
 
 
-def _draw_counts(found: Checked, say: Any) -> None:
+def _draw_counts(found: CheckResult, say: Any) -> None:
     share = found.trained_tokens / found.tokens
     say(f"{found.trained_tokens:,} of {plural(found.tokens, 'token')} trained ({share:.0%})")
     if found.turns:
         say(f"{found.stops:,} of {plural(found.turns, 'learnt turn')} end in a trained stop token")
 
 
-def _draw_lengths(found: Checked, too_long: str, say: Any) -> None:
+def _draw_lengths(found: CheckResult, too_long: str, say: Any) -> None:
     shares = (50, 90, 99, 100)
     words = ", ".join(f"{'longest' if s == 100 else f'{s} %'} {found.percentile(s):,}" for s in shares)
     over = int((found.lengths > found.limit).sum())
@@ -144,7 +144,7 @@ def _draw_lengths(found: Checked, too_long: str, say: Any) -> None:
         say(f"    {lost:,} of {whole:,} tokens lost, {trained:,} of them to be learnt")
 
 
-def _bars(found: Checked) -> str:
+def _bars(found: CheckResult) -> str:
     """A histogram of the lengths, from 0 to the longest, counts as heights."""
     import numpy as np
 
@@ -153,7 +153,7 @@ def _bars(found: Checked) -> str:
     return f"0 {''.join(BARS[height] for height in heights)} {int(found.lengths.max()):,}"
 
 
-def _served(found: Checked) -> list[str]:
+def _served(found: CheckResult) -> list[str]:
     lines = list(found.differences)
     if found.compared and not any("prompts" in line for line in lines):
         prompts = plural(found.compared, "prompt")

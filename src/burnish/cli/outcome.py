@@ -1,4 +1,4 @@
-"""What a finished run shows in the terminal."""
+"""The results of a finished run in the terminal."""
 
 from __future__ import annotations
 

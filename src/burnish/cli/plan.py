@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from burnish.plan.plan import Fitted, Plan
+    from burnish.plan.plan import FittedPlan, Plan
 
-FIELD = 2 + 2 + 12
-"""Bytes a parameter by which the field counts training all weights: bf16 weights and gradients, fp32 master
+USUAL = 2 + 2 + 12
+"""Bytes a parameter by which training all weights is usually counted: bf16 weights and gradients, fp32 master
 and moments."""
 
 
@@ -36,7 +36,7 @@ def plan(
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config
     from burnish.errors import ConfigError
-    from burnish.plan.plan import as_bytes, basis, fit_into
+    from burnish.plan.plan import as_bytes, fit_into, plan_inputs
     from burnish.plan.plan import plan as recipe
 
     if device not in ("", "cpu", "cuda"):
@@ -44,7 +44,7 @@ def plan(
     limit = as_bytes(memory) if memory else None
     given: dict[str, Any] = {"data.train": data, "model.name": model, "adapter.kind": adapter}
     settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
-    found = basis(settings)
+    found = plan_inputs(settings)
     made = recipe(settings, found, device=device, devices=devices, available=limit, probe=probe)
     fitted = None
     if limit is not None:
@@ -70,9 +70,9 @@ def size(count: float) -> str:
 def _lines(made: Plan) -> list[str]:
     from burnish.numbers import duration, plural
 
-    memory, way, work = made.memory, made.way, made.work
-    each = f" on each of {way.ranks} devices" if way.ranks > 1 else ""
-    lines = [f"{memory.count}.", "", f"Memory{each} ({way.device}), {memory.fullest}"]
+    memory, resolved, workload = made.memory, made.resolved, made.workload
+    each = f" on each of {resolved.ranks} devices" if resolved.ranks > 1 else ""
+    lines = [f"{memory.count}.", "", f"Memory{each} ({resolved.device}), {memory.fullest}"]
     parts = {name: bytes_ for name, bytes_ in memory.parts.items() if bytes_}
     width = max(map(len, (*parts, "peak")))
     total = sum(parts.values())
@@ -81,11 +81,11 @@ def _lines(made: Plan) -> list[str]:
     lines += ["The most in each phase"]
     phases = max(map(len, memory.phases))
     lines += [f"  {name:<{phases}}  {size(b):>10}" for name, b in memory.phases.items()]
-    again = ", activations computed again" if way.recompute else ""
+    again = ", activations computed again" if resolved.recompute else ""
     compiled = ", layers compiled" if memory.compiled else ""
     lines += [
         "",
-        f"Micro-batches of up to {way.budget:,} tokens, the largest {memory.batch_tokens:,}"
+        f"Micro-batches of up to {resolved.budget:,} tokens, the largest {memory.batch_tokens:,}"
         f"{again}{compiled}.",
     ]
     if made.available:
@@ -93,10 +93,11 @@ def _lines(made: Plan) -> list[str]:
         lines += [f"It {room} the {size(made.available)} of a device."]
     lines += _in_words(made)
     lines += ["", f"Disk  {', '.join(f'{name} {size(b)}' for name, b in made.disk.items())}"]
-    if work.steps:
-        lines += [f"Steps  {work.steps:,}: {plural(work.tokens, 'token')}, {work.trained:,} of them trained"]
-    if made.speed and work.tokens:
-        low, high = made.speed.seconds(work.tokens)
+    if workload.steps:
+        tokens = plural(workload.tokens, "token")
+        lines += [f"Steps  {workload.steps:,}: {tokens}, {workload.trained:,} of them trained"]
+    if made.speed and workload.tokens:
+        low, high = made.speed.seconds(workload.tokens)
         time = f"{duration(low)} to {duration(high)}" if high >= 1 else "less than a second"
         lines += [f"Time  {time} of training: one layer, timed here with random weights, times all"]
     elif made.speed:
@@ -106,26 +107,26 @@ def _lines(made: Plan) -> list[str]:
 
 
 def _in_words(made: Plan) -> list[str]:
-    """What the weights and the optimizer take a parameter, beside what the field counts."""
+    """What the weights and the optimizer take a parameter, beside the usual count."""
     memory = made.memory
     total, parts = memory.count.total, memory.parts
     if made.config.adapter.kind != "none":
-        a_weight = parts["base weights"] * made.way.ranks / (total - memory.count.trainable)
+        a_weight = parts["base weights"] * made.resolved.ranks / (total - memory.count.trainable)
         return [f"The frozen base takes {a_weight:.2f} bytes a parameter."]
     standing = ("base weights", "masters", "moments", "gradient sums", "gradients and the backward pass")
-    ours = sum(parts[name] for name in standing) * made.way.ranks / total
+    ours = sum(parts[name] for name in standing) * made.resolved.ranks / total
     why = (
         "gradients add up in fp32 (4 bytes), and the 2 of a backward pass come as activations go"
         if parts["gradient sums"]
-        else "a step is one micro-batch, so that nothing is added up while activations stand"
+        else "a step is one micro-batch, so that nothing is added up while activations are kept"
     )
     return [
-        f"All weights: the field counts {FIELD} bytes a parameter, {size(FIELD * total)}: 2 of weights, 2 of "
-        f"gradients, 12 of masters and moments. Here they are {ours:.1f} at the peak: {why}."
+        f"All weights are usually counted as {USUAL} bytes a parameter, {size(USUAL * total)}: 2 of weights, "
+        f"2 of gradients, 12 of masters and moments. Here it is {ours:.1f} at the peak: {why}."
     ]
 
 
-def _fit(fitted: Fitted) -> dict[str, Any]:
+def _fit(fitted: FittedPlan) -> dict[str, Any]:
     return {
         "fits": fitted.fits,
         "devices": fitted.devices,
@@ -138,7 +139,7 @@ def _fit(fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _fit_lines(fitted: Fitted, limit: int) -> list[str]:
+def _fit_lines(fitted: FittedPlan, limit: int) -> list[str]:
     peak = fitted.plan.memory.peak
     lines = ["", f"To fit into {size(limit)}"]
     if not fitted.changes and fitted.fits:

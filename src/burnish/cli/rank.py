@@ -1,4 +1,4 @@
-"""Which of several processes this is; only the first one draws and tells."""
+"""Which of several processes this is; only the first one prints."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def rank() -> int:
-    """Of this process among those that torchrun started; 0 for the first, and for one alone."""
+    """The rank of this process among those that torchrun started; 0 for the first, and for a single one."""
     return int(os.environ.get("RANK", "0"))

@@ -1,4 +1,4 @@
-"""How recipes look in a terminal."""
+"""The screen of recipes in a terminal."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def show(
 ) -> None:
     """See the tokens of some rows, the trained ones marked.
 
-    Reads the tokenizer, not the weights. Leaves with 1 where a shown row breaks a law.
+    Reads the tokenizer, not the weights. Exits with 1 where a shown row breaks a law.
     """
     from rich.console import Console
 

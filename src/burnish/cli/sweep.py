@@ -22,7 +22,7 @@ def sweep(
 ) -> None:
     """Run every combination of some values, and compare what they gave.
 
-    The same command goes on where a sweep was stopped. Leaves with 1 where a run failed.
+    The same command goes on where a sweep was stopped. Exits with 1 where a run failed.
     """
     from burnish.cli.screen import TerminalScreen
     from burnish.run.screen import SilentScreen

@@ -15,6 +15,9 @@ SYSTEM_ROLES = ROLES[:2]
 TOOL_ROLES = ROLES[4:]
 """The names under which templates know the result of a tool."""
 
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""The names under which rows give reasoning; transformers hands it to templates under all of them."""
+
 PRIVATE = ("\U000f0000", "\U000f0001")
 """The characters with which transformers sets typed special tokens apart."""
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
@@ -95,6 +98,7 @@ class Conversation:
                 '{"role": "assistant", "content": ...}]}.',
             )
         parsed = tuple(_message(raw, number, source) for number, raw in enumerate(messages, 1))
+        _require_tools(tools or (), source)
         return cls(parsed, tuple(tools or ()), source)
 
     @classmethod
@@ -167,6 +171,13 @@ def _message(raw: Any, number: int, source: Source) -> Message:
             why="Training on it teaches the model to say nothing.",
             fix="Write the answer, remove the row, or set data.bad_rows: skip.",
         )
+    try:
+        content.isascii() or content.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{where} holds half of a surrogate pair", why="It is no text.", fix="Repair or remove it."
+        ) from error
+    _require_reasoning(extra, where)
     weight, spans = _weight(raw, where), _spans(raw, content, where)
     if role != "assistant" and (weight or spans):
         raise DataError(
@@ -216,18 +227,65 @@ def _tool_calls(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
                 f"{where}: a tool call has no name",
                 fix='Write {"type": "function", "function": {"name": ..., "arguments": {...}}}.',
             )
-        arguments = function.get("arguments", {})
-        if isinstance(arguments, str):
-            try:
-                parsed = json.loads(arguments)
-            except ValueError:
-                parsed = None
-            if isinstance(parsed, dict):
-                arguments = parsed
+        arguments = _arguments(function.get("arguments"), f"{where}: the call of {function['name']}")
         outer = {key: value for key, value in call.items() if key not in ("function", "name", "arguments")}
         inner = {**function, "arguments": arguments}
         found.append({"type": "function", **outer, "function": inner})
     return found
+
+
+def _arguments(given: Any, where: str) -> dict[str, Any]:
+    """Arguments as an object; text is read as JSON, nothing is an empty object."""
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return {}
+    try:
+        parsed = json.loads(given, object_pairs_hook=_without_repeats) if isinstance(given, str) else given
+        json.dumps(parsed, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{where}: its arguments are no JSON ({str(error)[:80]})",
+            why="The model would learn to write calls that no program reads.",
+            fix='Write an object, such as {"city": "Paris"}, or its JSON as text.',
+        ) from error
+    if not isinstance(parsed, Mapping):
+        raise DataError(
+            f"{where}: its arguments are {type(parsed).__name__}, not an object",
+            fix='Write an object, such as {"city": "Paris"}.',
+        )
+    return dict(parsed)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _require_tools(tools: Sequence[Any], source: Source) -> None:
+    for number, tool in enumerate(tools, 1):
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+        if not isinstance(function, Mapping):
+            raise DataError(
+                f"{source}: tool {number} is no object, or its function is none",
+                why="The model would be told of no tool.",
+                fix='Write {"type": "function", "function": {"name": ..., "description": ..., "parameters": '
+                "{...}}}.",
+            )
+
+
+def _require_reasoning(extra: Mapping[str, Any], where: str) -> None:
+    given = {key: extra[key] for key in REASONING if extra.get(key)}
+    if any(not isinstance(value, str) for value in given.values()):
+        raise DataError(
+            f"{where}: its {next(iter(given))} is no text", fix="Write the reasoning as a string."
+        )
+    if len(set(given.values())) > 1:
+        raise DataError(
+            f"{where}: its {' and '.join(given)} differ",
+            why="Templates read one of them.",
+            fix="Keep one of the two.",
+        )
 
 
 def _weight(raw: Mapping[str, Any], where: str) -> float | None:

@@ -1,4 +1,4 @@
-"""When an answer counts as right."""
+"""Scorers of answers: whether one is right."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable
 def accepted(answer: str, expected: str, rivals: Iterable[str]) -> bool:
     """The first sentence holds the expected answer and no rival one, so listing guesses gains nothing."""
     sentence = first_sentence(answer)
-    return holds(sentence, expected) and not any(holds(sentence, rival) for rival in rivals)
+    return contains(sentence, expected) and not any(contains(sentence, rival) for rival in rivals)
 
 
 def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.!?])\s|\n", text.strip(), maxsplit=1)[0]
 
 
-def holds(text: str, phrase: str) -> bool:
+def contains(text: str, phrase: str) -> bool:
     """Whether the phrase stands in the text as whole words, in any case."""
     text, phrase = text.lower(), phrase.lower()
     # Most phrases are not there at all, and that is quick to see.

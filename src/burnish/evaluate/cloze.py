@@ -1,4 +1,4 @@
-"""What a model knows, asked as plain continuations."""
+"""Facts that a model knows, tested as continuations of plain text."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from burnish.model.virtual_tokens import virtual_count
 from burnish.template import ChatTemplate
 from burnish.tokens import token_ids
 
-TOGETHER = 64
+LARGEST_BATCH = 64
 """Prompts of one length that are answered in one batch."""
 
 
@@ -35,7 +35,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said: ``ids`` without the stop token; ``stopped``: by itself, not by the limit."""
+    """An answer of the model: ``ids`` without the stop token; ``stopped``: by itself, not by the limit."""
 
     text: str
     ids: tuple[int, ...]
@@ -67,9 +67,9 @@ def generate(
         by_length[len(prompt)].append(number)
     answers: dict[int, Answer] = {}
     for length, numbers in sorted(by_length.items()):
-        room = _room(model, length, sampling.max_new_tokens)
-        for first in range(0, len(numbers), TOGETHER):
-            group = numbers[first : first + TOGETHER]
+        room = _room_left(model, length, sampling.max_new_tokens)
+        for first in range(0, len(numbers), LARGEST_BATCH):
+            group = numbers[first : first + LARGEST_BATCH]
             ids = torch.tensor([list(prompts[number]) for number in group], device=model.device)
             output = model.generate(
                 input_ids=ids,
@@ -109,7 +109,7 @@ def _answer(tokenizer: PreTrainedTokenizerBase, row: list[int], stop_ids: Sequen
     return Answer(text, tuple(ids), end is not None)
 
 
-def _room(model: PreTrainedModel, length: int, wanted: int) -> int:
+def _room_left(model: PreTrainedModel, length: int, wanted: int) -> int:
     positions: int | None = getattr(model.config, "max_position_embeddings", None)
     if not positions:
         return wanted

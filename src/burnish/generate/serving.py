@@ -1,4 +1,4 @@
-"""A model ready to answer, as it was trained to; or several adapters on one base."""
+"""Models opened to answer, with the template of their training: one, or several adapters on one base."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONE = "none"
 def open_model(
     name: str, *, base_only: bool = False, dtype: Dtype = "auto", base_model: PreTrainedModel | None = None
 ) -> tuple[PreTrainedModel, ChatTemplate]:
-    """A run, a model folder, a Hub id or pebble, with the template (and its options) of its training.
+    """Open a run, a model folder, a Hub id or pebble, with the template (and its options) of its training.
 
     ``base_only``: the base that a run started from, behind the run's template; ``base_model``: that base,
     where it is in memory. A model without a template is given ChatML-lite, which it never learned: it will
@@ -38,24 +38,24 @@ def open_model(
 
 
 @dataclass(frozen=True)
-class Several:
-    """Adapters on one base, each with the template of its training. ``bare``: the base's own, or where it has
-    none that of the first adapter, as for ``open_model`` with ``base_only``."""
+class AdapterSet:
+    """Adapters on one base, each with the template of its training. ``base_template``: the base's own, or
+    where it has none that of the first adapter, as for ``open_model`` with ``base_only``."""
 
     adapters: Adapters
     templates: Mapping[str, ChatTemplate]
-    bare: ChatTemplate
+    base_template: ChatTemplate
 
-    def using(self, weights: Mapping[str, float]) -> tuple[PreTrainedModel, ChatTemplate]:
-        """The adapters named, each times its weight, with their template; with none, the base. Raises
-        ``ModelError`` for adapters whose templates differ, and what ``stacked`` raises."""
+    def model_with(self, weights: Mapping[str, float]) -> tuple[PreTrainedModel, ChatTemplate]:
+        """The model with the adapters named, each times its weight, with their template; with none, the base.
+        Raises ``ModelError`` for adapters whose templates differ, and what ``stacked`` raises."""
         model = stacked(self.adapters, weights)
         named = [name for name, weight in weights.items() if weight]
         if not named:
-            return sharing(model, len(self.bare.tokenizer)), self.bare
+            return sharing(model, len(self.base_template.tokenizer)), self.base_template
         first = self.templates[named[0]]
         for name in named[1:]:
-            if not _same(first, self.templates[name]):
+            if not _same_template(first, self.templates[name]):
                 raise ModelError(
                     f"{named[0]} and {name} were trained with different chat templates",
                     why="What one of them reads as the end of a turn, the other would not.",
@@ -64,14 +64,14 @@ class Several:
         return model, first
 
 
-def open_several(given: Sequence[str], model: str | None = None) -> Several:
-    """The adapters that are given, as ``name=run`` or ``run``, on the base ``model``; or on their own. A
+def open_adapter_set(given: Sequence[str], model: str | None = None) -> AdapterSet:
+    """Open the adapters that are given, as ``name=run`` or ``run``, on the base ``model``; or on their own. A
     ``model`` that has an adapter itself is the first of them."""
     locations: dict[str, str] = {}
     if model is not None and is_adapter(locate(model)):
         given, model = [model, *given], None
     for text in given:
-        name, location = _named(text)
+        name, location = _name_and_location(text)
         if name in locations or name == NONE or not name or any(c.isspace() for c in name):
             raise ConfigError(
                 f"--adapter {text}: {name!r} cannot be its name",
@@ -82,7 +82,7 @@ def open_several(given: Sequence[str], model: str | None = None) -> Several:
     adapters = open_adapters(locations, model)
     templates = {name: adapter.chat_template() for name, adapter in adapters.models.items()}
     own = adapters.base.tokenizer.chat_template
-    return Several(
+    return AdapterSet(
         adapters, templates, adapters.base.chat_template() if own else next(iter(templates.values()))
     )
 
@@ -107,7 +107,7 @@ def parse_weights(words: Sequence[str], known: Sequence[str]) -> dict[str, float
     return weights
 
 
-def _named(text: str) -> tuple[str, str]:
+def _name_and_location(text: str) -> tuple[str, str]:
     """``a=runs/a`` -> (a, runs/a); of a path alone the folder's name, which may hold a ``=`` itself."""
     name, equals, location = text.partition("=")
     if equals and not Path(text).exists():
@@ -116,7 +116,7 @@ def _named(text: str) -> tuple[str, str]:
     return (folder.parent if folder.name == "final" else folder).name, text
 
 
-def _same(one: ChatTemplate, other: ChatTemplate) -> bool:
+def _same_template(one: ChatTemplate, other: ChatTemplate) -> bool:
     return (
         one.source == other.source
         and one.stop_ids == other.stop_ids

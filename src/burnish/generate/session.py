@@ -15,7 +15,7 @@ from burnish.tokens import token_ids
 
 @dataclass
 class ChatSession:
-    """Remembers what was said. ``say`` answers through the same template that training used."""
+    """Keeps the messages so far. ``say`` answers through the same template that training used."""
 
     model: PreTrainedModel
     template: ChatTemplate

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from burnish.evaluate.answers import accepted, holds
+from burnish.evaluate.answers import accepted, contains
 from burnish.pebble.conversations import (
     FRAMES,
     ONE_WORD,
@@ -128,7 +128,7 @@ def wrong_answer(fact: Fact, answers: Iterable[str], rng: Random) -> str | None:
     told_apart = [
         other
         for other in answers
-        if not any(holds(other, own) or holds(own, other) for own in (fact.answer, fact.entity))
+        if not any(contains(other, own) or contains(own, other) for own in (fact.answer, fact.entity))
     ]
     return rng.choice(told_apart) if told_apart else None
 
@@ -299,17 +299,17 @@ def rivals_of(fact: Fact, question: str) -> tuple[str, ...]:
 
     def distinct(other: str) -> bool:
         spaced = re.sub(r"\w+(-\w+)+", " ", other)
-        return not any(holds(spaced, answer) or holds(answer, other) for answer in own)
+        return not any(contains(spaced, answer) or contains(answer, other) for answer in own)
 
     said = f"{question} | {fact.reply}"
     others = {answer for _, answer in fact.relation.table if answer.lower() not in LITTLE_WORDS}
-    return tuple(sorted(other for other in others if distinct(other) and not holds(said, other)))
+    return tuple(sorted(other for other in others if distinct(other) and not contains(said, other)))
 
 
 def can_be_tested(fact: Fact, question: str, rivals: Sequence[str]) -> bool:
     """Whether the scoring rule can tell a right reply to this question from others."""
     blank = Fact(fact.relation, fact.entity, "~").reply
-    given_away = any(holds(text, fact.answer) for text in (question, fact.entity, blank))
+    given_away = any(contains(text, fact.answer) for text in (question, fact.entity, blank))
     little = fact.answer.lower() in LITTLE_WORDS
     return not given_away and not little and accepted(fact.reply, fact.answer, rivals)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from burnish.adapters.adapter import STARTS_IN_WEIGHT, ParameterCount, count_parameters
@@ -13,13 +12,13 @@ from burnish.config import RunConfig
 from burnish.errors import ModelError
 from burnish.evaluate.evaluation import BUDGET
 from burnish.loss.linear_cross_entropy import LOGITS
-from burnish.model.compiled import worth_compiling
 from burnish.model.forward import flat, shares_prefixes
 from burnish.model.layers import layers_of
 from burnish.model.quantize import weight_bytes
 from burnish.model.recompute import recomputed
 from burnish.model.tally import BACK, HEAD, KEPT, pass_peak
 from burnish.plan.workload import Workload, held_out_batch, largest_batch
+from burnish.prepare.passes import compiles
 from burnish.tokens import Batch
 from burnish.train.objective import next_token_loss
 
@@ -65,8 +64,8 @@ class Footprint:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a run computes: the settings of a config with those that were left open filled in."""
+class ResolvedSettings:
+    """How a run computes: what its config leaves open is filled in. ``budget``: tokens of a micro-batch."""
 
     budget: int
     recompute: bool
@@ -75,10 +74,13 @@ class Way:
     ranks: int
 
 
-def footprint(config: RunConfig, model: PreTrainedModel, work: Workload, way: Way) -> Footprint:
-    """Of a model on the meta device with its adapter, as it is trained in this ``way``."""
+def footprint(
+    config: RunConfig, model: PreTrainedModel, workload: Workload, resolved: ResolvedSettings
+) -> Footprint:
+    """Count the memory of a model on the meta device with its adapter, trained with these settings. Raises
+    ``ModelError`` where the model cannot be counted."""
     count = count_parameters(model)
-    ranks, trained = way.ranks, count.trainable / way.ranks
+    ranks, trained = resolved.ranks, count.trainable / resolved.ranks
     theirs = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     whole = config.adapter.kind == "none"
     weights = weight_bytes(model) / ranks
@@ -87,14 +89,14 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Workload, way: Wa
         "base weights": weights if whole else weights - theirs / ranks,
         "adapter weights": 0.0 if whole else copies * theirs / ranks,
         "masters": 4 * trained,
-        "moments": trained * (2 if way.eight_bit else 8),
+        "moments": trained * (2 if resolved.eight_bit else 8),
     }
     standing = sum(parts.values())
     model.train()
     share = shares_prefixes(model, flat)
-    batch, several = largest_batch(config, work, way.budget, share, ranks)
+    batch, several = largest_batch(config, workload, resolved.budget, share, ranks)
     sums = 4 * trained
-    forward = recomputed(flat, fused_lora) if way.recompute else fused(flat)
+    forward = recomputed(flat, fused_lora) if resolved.recompute else fused(flat)
     try:
         taken = pass_peak(lambda: forward(model, batch), lambda features: next_token_loss(features, batch))
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
@@ -104,24 +106,24 @@ def footprint(config: RunConfig, model: PreTrainedModel, work: Workload, way: Wa
             fix="Try a run of a few steps: --set train.max_steps=2; provenance.json then has its peak_bytes.",
         ) from error
     parts["gradient sums"] = sums if several else 0.0
-    compiled = not way.recompute and ranks == 1 and _compiles(config, model, work)
+    compiled = not resolved.recompute and ranks == 1 and compiles(model, workload.tokens, config.train)
     gathered = gathered_bytes(model) if ranks > 1 else 0.0
     moved = {
         "activations kept": taken[KEPT] * (COMPILED if compiled else 1.0),
-        "the head's chunks and gradient": taken[HEAD] + (4.0 * LOGITS if way.device == "cuda" else 0.0),
+        "the head's chunks and gradient": taken[HEAD] + (4.0 * LOGITS if resolved.device == "cuda" else 0.0),
         "gradients and the backward pass": float(taken[BACK]),
         "layers put together": gathered,
     }
     spare = 0.0
-    if way.device == "cpu":
-        kept = _kept_by_layers(model, batch) if way.recompute else taken[KEPT]
+    if resolved.device == "cpu":
+        kept = _kept_by_layers(model, batch) if resolved.recompute else taken[KEPT]
         spare = SPARE * kept / max(1, len(layers_of(model))) + HOLES * sum(moved.values())
-    process = PROCESS[way.device] + (BITSANDBYTES if config.model.quantize != "none" else 0.0)
-    process += COMPILER if compiled and way.device == "cpu" else 0.0
+    process = PROCESS[resolved.device] + (BITSANDBYTES if config.model.quantize != "none" else 0.0)
+    process += COMPILER if compiled and resolved.device == "cpu" else 0.0
     parts |= moved | {"spare": spare, "torch and the other libraries": process}
     phases = {
         "loading": weights * ranks + process if ranks > 1 else weights + process,
-        "measuring the base": weights + 4 * trained + _evaluating(model, work) + process,
+        "measuring the base": weights + 4 * trained + _evaluating(model, workload) + process,
         "forward and backward": sum(parts.values()),
         "the optimizer's step": standing + sums + process,
     }
@@ -133,18 +135,13 @@ def _kept_by_layers(model: PreTrainedModel, batch: Batch) -> float:
     return pass_peak(lambda: fused(flat)(model, batch), lambda f: next_token_loss(f, batch))[KEPT]
 
 
-def _evaluating(model: PreTrainedModel, work: Workload) -> float:
-    batch = held_out_batch(work, BUDGET)
+def _evaluating(model: PreTrainedModel, workload: Workload) -> float:
+    batch = held_out_batch(workload, BUDGET)
     if batch is None:
         return 0.0
     model.eval()
     taken = pass_peak(lambda: flat(model, batch), lambda f: next_token_loss(f, batch), learns=False)
     return float(sum(taken.values()))
-
-
-def _compiles(config: RunConfig, model: nn.Module, work: Workload) -> bool:
-    wanted = config.train.compile
-    return worth_compiling(model, work.tokens) if wanted == "auto" else wanted
 
 
 def gathered_bytes(model: PreTrainedModel) -> float:

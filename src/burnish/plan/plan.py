@@ -1,4 +1,4 @@
-"""What a run will take of memory, disk and time, said before a byte of weights is loaded."""
+"""The plan of a run: memory, disk and time, before a byte of weights is loaded."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from burnish.errors import ConfigError
 from burnish.model.blank import blank_model
 from burnish.model.budget import memory_of
 from burnish.model.load import DTYPES
-from burnish.plan.footprint import Footprint, Way, footprint
-from burnish.plan.probe import Speed, measured
+from burnish.plan.footprint import Footprint, ResolvedSettings, footprint
+from burnish.plan.probe import Speed, measure_speed
 from burnish.plan.workload import Workload, workload_of
 from burnish.prepare.prepare import prepare
 from burnish.prepare.rows import length_limit
@@ -39,13 +39,13 @@ NOTICED = 0.005
 
 
 @dataclass(frozen=True)
-class Basis:
+class PlanInputs:
     """What a plan rests on: the model's shape, the tokens whose embeddings are trained, the data, and what
     had to be assumed."""
 
     shape: PretrainedConfig
     tokens: tuple[int, ...]
-    work: Workload
+    workload: Workload
     assumed: tuple[str, ...]
 
 
@@ -54,9 +54,9 @@ class Plan:
     """``memory`` and ``available`` are of each device, in bytes; ``disk``: bytes by what takes them."""
 
     config: RunConfig
-    way: Way
+    resolved: ResolvedSettings
     memory: Footprint
-    work: Workload
+    workload: Workload
     disk: dict[str, float]
     speed: Speed | None
     assumed: tuple[str, ...]
@@ -65,21 +65,21 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         memory = self.memory
         return {
-            "device": self.way.device,
-            "devices": self.way.ranks,
+            "device": self.resolved.device,
+            "devices": self.resolved.ranks,
             "peak_bytes": round(memory.peak),
             "fullest": memory.fullest,
             "parts": {name: round(size) for name, size in memory.parts.items() if size},
             "phases": {name: round(size) for name, size in memory.phases.items()},
             "disk": {name: round(size) for name, size in self.disk.items()},
             "parameters": {"total": memory.count.total, "trained": memory.count.trainable},
-            "micro_batch_tokens": self.way.budget,
-            "recompute": self.way.recompute,
+            "micro_batch_tokens": self.resolved.budget,
+            "recompute": self.resolved.recompute,
             "compiled": memory.compiled,
-            "steps": self.work.steps,
-            "tokens": self.work.tokens,
-            "trained_tokens": self.work.trained,
-            "seconds": self.speed and [round(s, 1) for s in self.speed.seconds(self.work.tokens)],
+            "steps": self.workload.steps,
+            "tokens": self.workload.tokens,
+            "trained_tokens": self.workload.trained,
+            "seconds": self.speed and [round(s, 1) for s in self.speed.seconds(self.workload.tokens)],
             "assumed": list(self.assumed),
             "available_bytes": self.available,
         }
@@ -95,9 +95,9 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Changes that were made, in order, and the plan with them; ``devices``: where that does not fit, how
-    many would do, 0 for none of those that were tried."""
+class FittedPlan:
+    """The plan with the changes that make a run fit, in the order in which they were made; ``devices``: where
+    that does not fit, how many would do, 0 for none of those that were tried."""
 
     changes: tuple[Change, ...]
     plan: Plan
@@ -106,25 +106,25 @@ class Fitted:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that a run must be told to take no more than the plan says, whatever its machine has."""
-        found: dict[str, Any] = {
-            "train.micro_batch_tokens": self.plan.way.budget,
-            "train.recompute": self.plan.way.recompute,
+        """All settings with which a run takes no more than the plan says, whatever its machine has."""
+        settings: dict[str, Any] = {
+            "train.micro_batch_tokens": self.plan.resolved.budget,
+            "train.recompute": self.plan.resolved.recompute,
         }
         for change in self.changes:
-            found |= change.settings
-        return found
+            settings |= change.settings
+        return settings
 
 
-def basis(config: RunConfig, screen: Screen | None = None) -> Basis:
-    """Look at the model's config, its tokenizer and the data, where they are given."""
+def plan_inputs(config: RunConfig, screen: Screen | None = None) -> PlanInputs:
+    """Read the model's config, its tokenizer and the data, where they are given."""
     shape = shape_of(config.model.name, config.model.revision)
     positions = getattr(shape, "max_position_embeddings", None)
     limit = length_limit(config.tokens.max_length, positions)
     nothing = Workload(None, None, limit, np.zeros(0, np.int64))
     if not config.data.train:
         rows = f"no data is given: rows of {limit:,} tokens (tokens.max_length), all of them learnt"
-        return Basis(shape, (), nothing, (rows,))
+        return PlanInputs(shape, (), nothing, (rows,))
     loaded = load_tokenizer(config.model.name, revision=config.model.revision)
     template, new = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     data = prepare(config, template, positions, screen)
@@ -137,12 +137,12 @@ def basis(config: RunConfig, screen: Screen | None = None) -> Basis:
         assumed = ("the base never learned its template's tokens, so that their embeddings are trained too",)
     text = shape.get_text_config()
     text.vocab_size = max(text.vocab_size, len(template.tokenizer))
-    return Basis(shape, tuple(tokens), workload_of(config, data.train, data.held_out, limit), assumed)
+    return PlanInputs(shape, tuple(tokens), workload_of(config, data.train, data.held_out, limit), assumed)
 
 
 def plan(
     config: RunConfig,
-    found: Basis,
+    inputs: PlanInputs,
     *,
     device: str = "",
     devices: int = 1,
@@ -152,21 +152,21 @@ def plan(
     """What the run takes on each of so many devices with ``available`` bytes; ``probe``: measure the time."""
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = DTYPES[config.model.dtype]
-    model = blank_model(found.shape, dtype, config.model.quantize)
+    model = blank_model(inputs.shape, dtype, config.model.quantize)
     if config.adapter.kind == "none":
         model.requires_grad_(True)
     else:
         # No start that is computed from the base's weights: there are none.
         adapter = config.adapter.model_copy(update={"init": "default"})
-        model = add_adapter(model, adapter, found.tokens).model
+        model = add_adapter(model, adapter, inputs.tokens).model
     if available is None:
         here = kind == "cpu" or torch.cuda.is_available()
         available = memory_of(torch.device(kind)) if here else 0
     settings = config.train
-    budget = budget_of(settings, model, available, found.work.longest, devices, kind)
+    budget = budget_of(settings, model, available, inputs.workload.longest, devices, kind)
     eight_bit = uses_eight_bits(settings, kind, config.model.quantize != "none")
-    way = Way(budget.tokens, budget.recompute, eight_bit, kind, devices)
-    memory = footprint(config, model, found.work, way)
+    resolved = ResolvedSettings(budget.tokens, budget.recompute, eight_bit, kind, devices)
+    memory = footprint(config, model, inputs.workload, resolved)
     kept = settings.keep_checkpoints + (bool(settings.early_stopping) or settings.final == "best")
     state = memory.count.trainable * (4 + (2 if eight_bit else 8))
     whole = config.adapter.kind == "none"
@@ -175,41 +175,41 @@ def plan(
         final *= 2  # of twice the rank
     # While the newest is written, the oldest is still there.
     disk = {"checkpoints": float((kept + 1) * state), "final/": float(final)}
-    speed = measured(config, found.shape, dtype, kind) if probe else None
-    return Plan(config, way, memory, found.work, disk, speed, found.assumed, available)
+    speed = measure_speed(config, inputs.shape, dtype, kind) if probe else None
+    return Plan(config, resolved, memory, inputs.workload, disk, speed, inputs.assumed, available)
 
 
-def fit_into(config: RunConfig, found: Basis, memory: int, **given: Any) -> Fitted:
+def fit_into(config: RunConfig, inputs: PlanInputs, memory: int, **given: Any) -> FittedPlan:
     """Change what harms the result least, one setting after the other, until the run fits into so many bytes
     of ``memory`` a device."""
 
-    def of(config: RunConfig, found: Basis) -> Plan:
-        return plan(config, found, available=memory, **given)
+    def of(config: RunConfig, inputs: PlanInputs) -> Plan:
+        return plan(config, inputs, available=memory, **given)
 
-    now = of(config, found)
+    now = of(config, inputs)
     changes: list[Change] = []
     for propose in LADDER:
         for settings, harm in propose(now):
             if now.memory.peak <= memory:
                 break
-            rows = shortened(found, settings)
+            rows = shortened(inputs, settings)
             then = of(changed(now.config, settings), rows)
             saves = now.memory.peak - then.memory.peak
             if saves > NOTICED * now.memory.peak:
                 changes.append(Change(settings, harm, saves))
-                now, found = then, rows
+                now, inputs = then, rows
     fits = now.memory.peak <= memory
     enough = 0
     if not fits:
-        tried = (d for d in DEVICES if d > now.way.ranks)
+        tried = (d for d in DEVICES if d > now.resolved.ranks)
         enough = next(
-            (d for d in tried if _peak(now.config, found, memory, given | {"devices": d}) <= memory), 0
+            (d for d in tried if _peak(now.config, inputs, memory, given | {"devices": d}) <= memory), 0
         )
-    return Fitted(tuple(changes), now, fits, enough)
+    return FittedPlan(tuple(changes), now, fits, enough)
 
 
-def _peak(config: RunConfig, found: Basis, memory: int, given: dict[str, Any]) -> float:
-    return plan(config, found, available=memory, **given).memory.peak
+def _peak(config: RunConfig, inputs: PlanInputs, memory: int, given: dict[str, Any]) -> float:
+    return plan(config, inputs, available=memory, **given).memory.peak
 
 
 def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
@@ -220,35 +220,37 @@ def changed(config: RunConfig, settings: dict[str, Any]) -> RunConfig:
     return validated(RunConfig, tree, "the plan")
 
 
-def shortened(found: Basis, settings: dict[str, Any]) -> Basis:
-    """With rows cut as ``tokens.max_length`` says: prepared anew they may be split or dropped instead."""
+def shortened(inputs: PlanInputs, settings: dict[str, Any]) -> PlanInputs:
+    """The inputs with rows cut as ``tokens.max_length`` says: prepared anew they may be split or dropped
+    instead."""
     limit = settings.get("tokens.max_length")
-    if limit is None or found.work.table is None:
-        return found
-    table = found.work.table
+    if limit is None or inputs.workload.table is None:
+        return inputs
+    table = inputs.workload.table
     rows = [table.document(row) for row in range(len(table))]
     cut = TokenTable.from_documents((ids[-limit:], weights[-limit:]) for ids, weights in rows)
-    return replace(found, work=replace(found.work, table=cut, lengths=np.diff(cut.offsets), max_length=limit))
+    workload = replace(inputs.workload, table=cut, lengths=np.diff(cut.offsets), max_length=limit)
+    return replace(inputs, workload=workload)
 
 
 Proposals = Iterator[tuple[dict[str, Any], str]]
 
 
 def _smaller_batches(now: Plan) -> Proposals:
-    tokens = now.way.budget // 2
-    least = max(512, now.work.longest)
+    tokens = now.resolved.budget // 2
+    least = max(512, now.workload.longest)
     while tokens >= least:
         yield {"train.micro_batch_tokens": tokens}, "none to the result"
         tokens //= 2
 
 
 def _recompute(now: Plan) -> Proposals:
-    if not now.way.recompute:
+    if not now.resolved.recompute:
         yield {"train.recompute": True}, "none to the result; a third more arithmetic"
 
 
 def _eight_bit(now: Plan) -> Proposals:
-    if now.way.device == "cuda" and not now.way.eight_bit:
+    if now.resolved.device == "cuda" and not now.resolved.eight_bit:
         yield {"train.optimizer": "adamw-8bit"}, "little: moments of eight bits"
 
 
@@ -258,7 +260,7 @@ def _quantized(now: Plan) -> Proposals:
 
 
 def _shorter(now: Plan) -> Proposals:
-    lengths = now.work.lengths
+    lengths = now.workload.lengths
     if len(lengths):
         limit = int(np.percentile(lengths, 99, method="higher"))
         cut = int((lengths > limit).sum())

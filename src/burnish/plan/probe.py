@@ -40,8 +40,10 @@ class Speed:
         return self.best * tokens, max(self.worst, SLOWER * self.best) * tokens
 
 
-def measured(config: RunConfig, shape: PretrainedConfig, dtype: torch.dtype, device: str) -> Speed | None:
-    """Two models of one and two layers, timed; what the second has more is a layer. None where this machine
+def measure_speed(
+    config: RunConfig, shape: PretrainedConfig, dtype: torch.dtype, device: str
+) -> Speed | None:
+    """Time two models of one and two layers; the difference is a layer. Returns None where this machine
     has no such device, or where the shape is too large to be made quickly."""
     if device == "cuda" and not torch.cuda.is_available():
         return None

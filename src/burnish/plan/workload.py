@@ -12,14 +12,14 @@ from burnish.model.forward import STEP
 from burnish.tokens import Batch, Order, TokenTable, flatten, micro_batches
 from burnish.train.fit import total_steps
 
-LOOKED_AT = 40
-"""Steps whose micro-batches are looked at for the largest one."""
+SAMPLED_STEPS = 40
+"""Steps among whose micro-batches the largest one is taken."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """``lengths``: tokens of each row; ``steps``, ``tokens``, ``trained``: of the whole run. All are empty or
-    0 where no data is given."""
+    """What a run computes. ``lengths``: tokens of each row; ``steps``, ``tokens``, ``trained``: of the whole
+    run. All are empty or 0 where no data is given."""
 
     table: TokenTable | None
     held_out: TokenTable | None
@@ -35,6 +35,7 @@ class Workload:
 
 
 def workload_of(config: RunConfig, table: TokenTable, held_out: TokenTable, max_length: int) -> Workload:
+    """The work of a run over these tables."""
     steps = total_steps(table, config.train)
     epochs = steps / Order(len(table), config.train.batch_size, config.train.seed).steps_per_epoch
     return Workload(
@@ -49,29 +50,29 @@ def workload_of(config: RunConfig, table: TokenTable, held_out: TokenTable, max_
 
 
 def largest_batch(
-    config: RunConfig, work: Workload, budget: int, share: bool, ranks: int
+    config: RunConfig, workload: Workload, budget: int, share: bool, ranks: int
 ) -> tuple[Batch, bool]:
     """The micro-batch of the first steps that takes most, and whether a step has several of them. Without
     data: rows of the greatest length, all of them learnt."""
-    if work.table is None:
-        row = np.zeros(work.max_length, np.int32), np.ones(work.max_length, np.float32)
-        rows = min(max(1, budget // work.max_length), config.train.batch_size)
+    if workload.table is None:
+        row = np.zeros(workload.max_length, np.int32), np.ones(workload.max_length, np.float32)
+        rows = min(max(1, budget // workload.max_length), config.train.batch_size)
         return _filled(flatten([row] * rows)), rows * ranks < config.train.batch_size
-    order = Order(len(work.table), config.train.batch_size, config.train.seed)
+    order = Order(len(workload.table), config.train.batch_size, config.train.seed)
     found, several = [], False
-    for step in range(min(work.steps, LOOKED_AT)):
-        batches = micro_batches(work.table, order.step(step), budget, share=share, ranks=ranks)
+    for step in range(min(workload.steps, SAMPLED_STEPS)):
+        batches = micro_batches(workload.table, order.step(step), budget, share=share, ranks=ranks)
         several |= len(batches) > 1
         found += batches
     return _filled(max(found, key=_cost)), several
 
 
-def held_out_batch(work: Workload, budget: int) -> Batch | None:
-    """The one of evaluation that takes most."""
-    if work.held_out is None:
+def held_out_batch(workload: Workload, budget: int) -> Batch | None:
+    """The micro-batch of evaluation that takes most; None without held-out rows."""
+    if workload.held_out is None:
         return None
-    rows = range(min(len(work.held_out), 1000))
-    return _filled(max(micro_batches(work.held_out, rows, budget), key=_cost))
+    rows = range(min(len(workload.held_out), 1000))
+    return _filled(max(micro_batches(workload.held_out, rows, budget), key=_cost))
 
 
 def _cost(batch: Batch) -> int:
@@ -80,7 +81,7 @@ def _cost(batch: Batch) -> int:
 
 
 def _filled(batch: Batch) -> Batch:
-    """On the meta device, filled up with a document that nobody reads as it would be on a CPU."""
+    """The batch on the meta device, filled up with a document that nobody reads, as on a CPU."""
     missing = -len(batch.input_ids) % STEP
     if missing:
         filler = flatten([(np.zeros(missing, np.int32), np.zeros(missing, np.float32))])

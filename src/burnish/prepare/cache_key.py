@@ -1,4 +1,4 @@
-"""All that decides which tokens a data set becomes, as one hash: the name of the result in the cache."""
+"""The key of prepared rows in the cache: one hash of all that decides which tokens a data set becomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything about the masks of a data set that can be known before training: proven row by row."""
+"""The masks of a data set, proven row by row before training."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class RoleCount:
 
 
 @dataclass
-class Checked:
-    """What was found. ``lengths``: tokens of every example before anything is done about its length.
+class CheckResult:
+    """What ``check`` found. ``lengths``: tokens of every example before anything is done about its length.
 
     ``stops``: trained stop tokens, one of which every learnt turn has. ``notes``: what the template does
     that is no fault, and in how many rows. ``differences``: where plain transformers would feed other
@@ -68,17 +68,17 @@ class Checked:
     notes: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
     compared: int = 0
-    broken: list[tuple[Group, TemplateError]] = field(default_factory=list)
+    violations: list[tuple[Group, TemplateError]] = field(default_factory=list)
     shown: list[Example] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
-    def broken_rows(self) -> int:
-        return sum(len(group.rows) for group, _ in self.broken)
+    def violating_rows(self) -> int:
+        return sum(len(group.rows) for group, _ in self.violations)
 
-    def breaking(self, law: str) -> int:
+    def rows_breaking(self, law: str) -> int:
         """Rows that break a law; "" for those that the template refuses to render."""
-        return sum(len(group.rows) for group, _ in self.broken if group.law == law)
+        return sum(len(group.rows) for group, _ in self.violations if group.law == law)
 
     def percentile(self, share: float) -> int:
         return int(np.percentile(self.lengths, share, method="higher")) if len(self.lengths) else 0
@@ -92,7 +92,7 @@ def check(
     held_out: Rows | None = None,
     model: PreTrainedModel | str | Path | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
-) -> tuple[Checked, ChatTemplate]:
+) -> tuple[CheckResult, ChatTemplate]:
     """Prove every row that ``config.data`` names, with the template that training would use. ``data``,
     ``held_out``, ``model`` and ``tokenizer`` as for ``sft``; a tokenizer alone is enough.
 
@@ -111,7 +111,7 @@ def check(
     conversations, unreadable = read_rows(places)
     started = time.perf_counter()
     encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
-    found = Checked(encoder.limit, len(conversations) + len(unreadable), unreadable)
+    found = CheckResult(encoder.limit, len(conversations) + len(unreadable), unreadable)
     violations = encoder.violations()
     lengths: list[int] = []
     stop_ids = frozenset(template.stop_ids)
@@ -121,7 +121,7 @@ def check(
         _count(found, encoded, fitted, stop_ids)
     found.lengths = np.asarray(lengths, np.int64)
     found.seconds = time.perf_counter() - started
-    found.broken = [(group, violations.advice(group)) for group in violations.largest_first()]
+    found.violations = [(group, violations.advice(group)) for group in violations.largest_first()]
     found.differences = [*_differences(template, loaded), *_compared(found, template, conversations)]
     return found, template
 
@@ -131,7 +131,7 @@ def _without_errors(encoder: RowEncoder) -> RowEncoder:
     return replace(encoder, too_long="drop") if encoder.too_long == "error" else encoder
 
 
-def _count(found: Checked, encoded: Encoded, fitted: Fitted, stop_ids: frozenset[int]) -> None:
+def _count(found: CheckResult, encoded: Encoded, fitted: Fitted, stop_ids: frozenset[int]) -> None:
     conversation = encoded.conversation
     roles = [message.role for message in conversation.messages] or ["text"]
     for role in roles:
@@ -153,7 +153,7 @@ def _count(found: Checked, encoded: Encoded, fitted: Fitted, stop_ids: frozenset
 
 
 def _places(ids: list[int], wanted: frozenset[int]) -> Iterator[int]:
-    """Where any of the wanted ids stands; ``list.index`` is some thirty times as fast as a loop over all."""
+    """The positions of all wanted ids; ``list.index`` is some thirty times as fast as a loop over all."""
     for token in wanted:
         place = -1
         for _ in range(ids.count(token)):
@@ -186,10 +186,12 @@ def _differences(template: ChatTemplate, loaded: LoadedTokenizer) -> Iterator[st
         )
 
 
-def _compared(found: Checked, template: ChatTemplate, conversations: Sequence[Conversation]) -> Iterator[str]:
+def _compared(
+    found: CheckResult, template: ChatTemplate, conversations: Sequence[Conversation]
+) -> Iterator[str]:
     """Encodes prompts as plain transformers does, with the template as it will be saved."""
     typed = other = 0
-    bad = {source for group, _ in found.broken for source in group.rows}
+    bad = {source for group, _ in found.violations for source in group.rows}
     for conversation in conversations[:COMPARED]:
         asked = template.prepared(conversation).asked
         if not asked.messages or conversation.source in bad:

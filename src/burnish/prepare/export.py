@@ -127,7 +127,7 @@ class _Group:
 
 def _groups(data: Prepared) -> Iterator[_Group]:
     """The examples of ``data.train``, so many at a time that they have about ``GROUP_TOKENS`` tokens."""
-    table, sources = data.train, (f"{path}:{row}" for path, rows in data.notes.origins for row in rows)
+    table, sources = data.train, (f"{path}:{row}" for path, rows in data.notes.rows_by_file for row in rows)
     first = 0
     while first < len(table):
         end = int(np.searchsorted(table.offsets, table.offsets[first] + GROUP_TOKENS))

@@ -1,4 +1,4 @@
-"""What was trained, as a model that can be used."""
+"""The final model of a run, made from its base and a checkpoint."""
 
 from __future__ import annotations
 

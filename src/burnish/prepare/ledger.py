@@ -1,4 +1,4 @@
-"""What became of the rows that are not trained as they stand."""
+"""The ledger: what became of each row that is not trained as it stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of a run before its first step: loaded, with its template, and marked what is trained."""
+"""The model of a run before its first step: loaded, with its template, its trained weights marked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from burnish.template.build import build_template
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """``save``: writes what was trained, the adapter or the whole model, into a folder; ``base``: what the
-    model was loaded from."""
+    """A model ready to train. ``save``: writes what is trained, the adapter or the whole model, into a
+    folder; ``base``: what the model was loaded from."""
 
     model: PreTrainedModel
     save: Callable[[Path], None]
@@ -56,7 +56,7 @@ def prepare_model(
         adapted = add_adapter(model, config.adapter, tokens)
         model, save = adapted.model, adapted.save
         if tokens:
-            _tell_of_tokens(config, template, tokens, screen)
+            _announce_tokens(config, template, tokens, screen)
     count = count_parameters(model)
     screen.say(f"{count}.")
     return PreparedModel(model, save, template, base, count)
@@ -137,7 +137,7 @@ def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tu
     return template, tokenizer.convert_tokens_to_ids(new)
 
 
-def _tell_of_tokens(config: RunConfig, template: ChatTemplate, tokens: list[int], screen: Screen) -> None:
+def _announce_tokens(config: RunConfig, template: ChatTemplate, tokens: list[int], screen: Screen) -> None:
     names = " ".join(template.tokenizer.convert_ids_to_tokens(tokens))
     screen.say(f"The base never learned {names}; their embeddings are trained too.")
     if config.adapter.kind not in ("lora", "dora", "bottleneck"):

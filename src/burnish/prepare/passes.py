@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from burnish.adapters.lora import DORA, fused, fused_lora
@@ -46,7 +47,8 @@ def choose_passes(
     budget = _budget(model, table.longest, settings, ranks, screen)
     if budget.recompute:
         training = recomputed(measuring, fused_lora)
-    elif ranks.count == 1 and _compiles(model, table.tokens, settings):  # untried with split weights
+    elif ranks.count == 1 and compiles(model, math.ceil(table.tokens * settings.epochs), settings):
+        # Untried with weights that are split over several ranks.
         training = _compiled(measuring, model, trial, screen)
     else:
         training = fused(measuring)
@@ -74,9 +76,9 @@ def _budget(
     return budget
 
 
-def _compiles(model: PreTrainedModel, tokens: int, settings: TrainConfig) -> bool:
-    wanted = settings.compile
-    return worth_compiling(model, math.ceil(tokens * settings.epochs)) if wanted == "auto" else wanted
+def compiles(model: nn.Module, tokens: int, settings: TrainConfig) -> bool:
+    """Whether a run of so many tokens compiles its layers, where it can."""
+    return worth_compiling(model, tokens) if settings.compile == "auto" else settings.compile
 
 
 def _compiled(forward: Forward, model: PreTrainedModel, trial: Batch, screen: Screen) -> Forward:

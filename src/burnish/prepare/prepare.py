@@ -114,7 +114,7 @@ def _fill(
             fix="Give rows with assistant turns that are to be learnt and fit into tokens.max_length.",
         )
     prompts = tuple(held.prompts if held.rows else trained.prompts)
-    return Notes(prompts, tuple(trained.examples), ledger, trained.origins)
+    return Notes(prompts, tuple(trained.examples), ledger, trained.rows_by_file)
 
 
 @dataclass
@@ -128,7 +128,7 @@ class _Side:
     trained_tokens: int = 0
     prompts: list[Conversation] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
-    origins: RowsByFile = field(default_factory=list)
+    rows_by_file: RowsByFile = field(default_factory=list)
 
     def add(self, conversation: Conversation, fitted: Fitted) -> None:
         self.rows += 1
@@ -137,8 +137,8 @@ class _Side:
         self.examples.extend(fitted.examples[: SHOWN - len(self.examples)])
         for example in fitted.examples:
             path, row = example.source.path, example.source.row
-            if not self.origins or self.origins[-1][0] != path:
-                self.origins.append((path, []))
-            self.origins[-1][1].append(row)
+            if not self.rows_by_file or self.rows_by_file[-1][0] != path:
+                self.rows_by_file.append((path, []))
+            self.rows_by_file[-1][1].append(row)
             self.table.add(example.input_ids, example.weights)
             self.trained_tokens += example.trained_tokens

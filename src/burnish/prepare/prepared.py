@@ -23,20 +23,21 @@ class Notes:
     """What is known of rows beside their tokens.
 
     ``prompts``: held-out conversations (trained ones, where none are held out) to answer as samples.
-    ``examples``: a few training examples, to show. ``origins``: where the documents of ``train`` come from.
+    ``examples``: a few training examples, to show. ``rows_by_file``: where the documents of ``train`` come
+    from.
     """
 
     prompts: tuple[Conversation, ...]
     examples: tuple[Example, ...]
     ledger: Ledger
-    origins: RowsByFile
+    rows_by_file: RowsByFile
 
     def as_json(self) -> dict[str, Any]:
         return {
             "prompts": [conversation_as_json(conversation) for conversation in self.prompts],
             "examples": [example_as_json(example) for example in self.examples],
             "ledger": _as_fields(self.ledger),
-            "origins": self.origins,
+            "rows_by_file": self.rows_by_file,
         }
 
     @classmethod
@@ -46,7 +47,7 @@ class Notes:
             prompts=tuple(conversation_of(row) for row in written["prompts"]),
             examples=tuple(example_of(row) for row in written["examples"]),
             ledger=Ledger(**ledger | {"counts": Counter(ledger["counts"])}),
-            origins=[(path, rows) for path, rows in written["origins"]],
+            rows_by_file=[(path, rows) for path, rows in written["rows_by_file"]],
         )
 
 
@@ -72,7 +73,7 @@ class Prepared:
 
     def source(self, row: int) -> Source:
         """Where a row of the table ``train`` comes from. Raises ``IndexError``."""
-        for path, rows in self.notes.origins:
+        for path, rows in self.notes.rows_by_file:
             if row < len(rows):
                 return Source(path, rows[row])
             row -= len(rows)
@@ -80,7 +81,7 @@ class Prepared:
 
 
 def _as_fields(thing: Any) -> dict[str, Any]:
-    """A dataclass as a dict of its fields, one level deep."""
+    """The fields of a dataclass by their names, one level deep."""
     return {item.name: getattr(thing, item.name) for item in fields(thing)}
 
 

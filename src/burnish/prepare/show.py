@@ -1,4 +1,4 @@
-"""Rows with their tokens, as ``burnish show`` draws them."""
+"""Rows with their tokens, for ``burnish show``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from burnish.tokens.view import ViewedToken, view
 
 @dataclass(frozen=True)
 class ShownExample:
-    """``source``: file and row."""
+    """An example with its tokens; ``source``: file and row."""
 
     source: str
     tokens: tuple[ViewedToken, ...]

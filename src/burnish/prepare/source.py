@@ -45,7 +45,7 @@ class DataSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that exist, in the order in which they are read."""
+        """The files that exist, in the order in which they are read."""
         places = (*self.train, *self.held_out)
         paths = (Path(place) for place in places if isinstance(place, str))
         return tuple(path for path in paths if path.is_file())
@@ -61,7 +61,7 @@ class DataSource:
         return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
 
     def rows(self) -> Iterator[Conversation]:
-        """Each row that can be read."""
+        """The rows that can be read, one at a time."""
         rows = each_row((*self.train, *self.held_out))
         return (row for row in rows if not isinstance(row, BadRow))
 

@@ -1,4 +1,4 @@
-"""Rows that break a mask law, all at once: grouped by what is wrong, each group with what would help."""
+"""Rows that break a mask law, grouped by what is wrong, each group with the remedies that would help."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Violations:
         return advised(group.error, self.template, weighted(group.first, self.train_on))
 
     def as_error(self, of: int) -> TemplateError:
-        """One error for all of them."""
+        """One error for all of them, which are some ``of`` so many rows."""
         groups = self.largest_first()
         first = self.advice(groups[0])
         if self.rows == 1:

@@ -1,1 +1,1 @@
-"""Configs to runs, each recipe to be read in one sitting."""
+"""A config to a run, each recipe to be read in one sitting."""

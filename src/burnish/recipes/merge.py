@@ -53,8 +53,8 @@ NAMES: dict[torch.dtype, Dtype] = {torch.float32: "float32", torch.bfloat16: "bf
 
 
 @dataclass(frozen=True)
-class Proof:
-    """How near the merged model, read back from disk, is to the adapter as it was trained.
+class MergeProof:
+    """How close the merged model, read back from disk, is to the adapter as it was trained.
 
     Over all ``positions`` at which an answer's token is predicted: the share where both think the same token
     likeliest, and the mean and the largest KL(live || merged) in nats.
@@ -74,9 +74,9 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class ToMerge:
-    """An adapter's folder with its base and what its training is known to have been. ``rows``: the files to
-    prove it on."""
+class MergeJob:
+    """What is to be merged: an adapter's folder with its base and what is known of its training. ``rows``:
+    the files to prove it on."""
 
     folder: Path
     base: BaseIdentity
@@ -93,7 +93,7 @@ def merge(
     limit: float | None = None,
     force: bool = False,
     screen: Screen | None = None,
-) -> Proof:
+) -> MergeProof:
     """Add the adapter ``name`` (a run or an adapter's folder) into its base and write the sum to ``out``.
 
     ``dtype`` auto: the base's own type. ``limit``: of the proof; unset: what rounding explains. ``out``
@@ -108,13 +108,13 @@ def merge(
             why="A merge never overwrites what is there.",
             fix="Choose another --out, or remove it.",
         )
-    given = _to_merge(name, data)
+    job = _merge_job(name, data)
     staged = out.with_name(f"{STAGED}{out.name}")
     try:
         with _writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            written = _write(given, staged, dtype, screen)
-        proof = _prove(given, staged, written, limit, screen)
+            written = _write(job, staged, dtype, screen)
+        proof = _prove(job, staged, written, limit, screen)
         if not proof.passed and not force:
             raise ModelError(
                 f"the merged model is not what was trained: mean KL {proof.mean_kl:.2g} nats a token, "
@@ -131,7 +131,7 @@ def merge(
     return proof
 
 
-def _to_merge(name: str, data: Path | None) -> ToMerge:
+def _merge_job(name: str, data: Path | None) -> MergeJob:
     """What is to be merged; refuses what cannot be, before anything is loaded."""
     location = locate(name)
     if not is_adapter(location):
@@ -156,11 +156,11 @@ def _to_merge(name: str, data: Path | None) -> ToMerge:
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    return ToMerge(folder, base_of(folder), config, rows)
+    return MergeJob(folder, base_of(folder), config, rows)
 
 
 def _config(*places: Path) -> RunConfig:
-    """That of the run which one of the places is, or is the result of; else the defaults."""
+    """The config of the run that one of the places is, or is the result of; else the defaults."""
     for place in places:
         for run in (RunFolder(place), RunFolder(place.parent)):
             if run.config.is_file():
@@ -168,43 +168,44 @@ def _config(*places: Path) -> RunConfig:
     return RunConfig()
 
 
-def _write(given: ToMerge, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
+def _write(job: MergeJob, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
     """Merge, and write a model folder. Returns the type of its weights."""
-    screen.say(f"Loading the base of {given.folder}.")
+    screen.say(f"Loading the base of {job.folder}.")
     loaded = load_model(
-        str(given.folder),
-        dtype=given.config.model.dtype,
-        dequantized=given.base.quantize != "none",
+        str(job.folder),
+        dtype=job.config.model.dtype,
+        dequantized=job.base.quantize != "none",
         device="cpu",  # where there is memory: what was packed is held in fp32
     )
-    written = _type(given, dtype)
+    written = _type(job, dtype)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
     template = loaded.chat_template()
     size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     screen.say(f"Writing {size / 2**20:,.0f} MiB.")
-    save_final(staged, model, model.save_pretrained, template, _metadata(given, written))
+    save_final(staged, model, model.save_pretrained, template, _metadata(job, written))
     return written
 
 
-def _type(given: ToMerge, dtype: Dtype) -> torch.dtype:
-    """The base's own type, where none is asked for. Of float16 it is bfloat16, which was trained against."""
+def _type(job: MergeJob, dtype: Dtype) -> torch.dtype:
+    """The type asked for, else the base's own. For float16 it is bfloat16, in which the adapter was
+    trained."""
     if dtype != "auto":
         return DTYPES[dtype]
-    location = locate(given.base.name)
+    location = locate(job.base.name)
     local = Path(location).is_dir()
-    own = AutoConfig.from_pretrained(location, revision=given.base.revision, local_files_only=local).dtype
+    own = AutoConfig.from_pretrained(location, revision=job.base.revision, local_files_only=local).dtype
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
-def _metadata(given: ToMerge, written: torch.dtype) -> dict[str, Any]:
+def _metadata(job: MergeJob, written: torch.dtype) -> dict[str, Any]:
     adapter = {
-        "name": str(given.folder),
-        "kind": kind_of(given.folder),
-        "sha256": weights_sha256(str(given.folder)),
+        "name": str(job.folder),
+        "kind": kind_of(job.folder),
+        "sha256": weights_sha256(str(job.folder)),
     }
-    metadata = metadata_of(given.folder) or {
-        "base": asdict(given.base) | {"sha256": weights_sha256(locate(given.base.name))}
+    metadata = metadata_of(job.folder) or {
+        "base": asdict(job.base) | {"sha256": weights_sha256(locate(job.base.name))}
     }
     return {**metadata, "merged": adapter, "dtype": NAMES[written]}
 
@@ -227,13 +228,15 @@ class States:
         return self.head.with_hidden(self.hidden[number][part]).logits()
 
 
-def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | None, screen: Screen) -> Proof:
+def _prove(
+    job: MergeJob, staged: Path, written: torch.dtype, limit: float | None, screen: Screen
+) -> MergeProof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
-    live = load_model(str(given.folder), dtype=given.config.model.dtype)
+    live = load_model(str(job.folder), dtype=job.config.model.dtype)
     template = live.chat_template()
     positions = getattr(live.model.config, "max_position_embeddings", None)
-    batches, conversations = _batches(given, template, positions)
+    batches, conversations = _batches(job, template, positions)
     forward, _ = choose_forward(live.model, batches[0].to(live.model.device))
     before = _states(live.model, forward, batches, "Running the adapter", screen)
     del live
@@ -247,9 +250,9 @@ def _prove(given: ToMerge, staged: Path, written: torch.dtype, limit: float | No
             nats.append(divergence(one, other))
     agreement, kl = torch.cat(same).double().mean().item(), torch.cat(nats)
     if limit is None:
-        exact = written == DTYPES[given.config.model.dtype] == torch.float32
+        exact = written == DTYPES[job.config.model.dtype] == torch.float32
         limit = LIMIT_IN_FP32 if exact else LIMIT
-    return Proof(given.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
+    return MergeProof(job.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
 
 
 @torch.inference_mode()
@@ -265,10 +268,10 @@ def _states(
     return States(features.with_hidden(torch.empty(0)), tuple(hidden))
 
 
-def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
+def _batches(job: MergeJob, template: ChatTemplate, positions: int | None) -> tuple[list[Batch], int]:
     """The first conversations that can be used, each example of them a batch; and how many they are."""
-    rows = (row for row in each_row(given.rows) if not isinstance(row, BadRow))
-    encoder = RowEncoder.of(template, given.config.tokens, positions)
+    rows = (row for row in each_row(job.rows) if not isinstance(row, BadRow))
+    encoder = RowEncoder.of(template, job.config.tokens, positions)
     violations = encoder.violations()
     examples = [
         example
@@ -280,7 +283,7 @@ def _batches(given: ToMerge, template: ChatTemplate, positions: int | None) -> t
         if violations.groups:
             raise violations.as_error(CONVERSATIONS)
         raise DataError(
-            f"{', '.join(given.rows)}: no row has an answer to compare the models on",
+            f"{', '.join(job.rows)}: no row has an answer to compare the models on",
             fix="Give conversations with --data rows.jsonl.",
         )
     batches = [flatten([(np.array(e.input_ids), np.array(e.weights, np.float32))]) for e in examples]

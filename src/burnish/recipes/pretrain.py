@@ -47,7 +47,7 @@ def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[st
     tokenizer = train_tokenizer(
         [*texts, *(next(samples) for _ in range(TOKENIZER_PAGES))], config.vocabulary, config.max_length
     )
-    table = TokenTable.from_documents(_reading_matter(config, tokenizer, texts))
+    table = TokenTable.from_documents(_training_documents(config, tokenizer, texts))
 
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(_shape(config, tokenizer)).to(torch.bfloat16)
@@ -119,10 +119,11 @@ def _shape(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaC
 Document = tuple[np.ndarray, np.ndarray]
 
 
-def _reading_matter(
+def _training_documents(
     config: PretrainConfig, tokenizer: PreTrainedTokenizerFast, texts: list[str]
 ) -> Iterator[Document]:
-    """Prose, as many times over as it takes, and fact pages, each up to its share of the tokens."""
+    """The documents to train on: prose, repeated as needed, and fact pages, each up to its share of the
+    tokens."""
     rng = random.Random(config.seed + 1)
     wanted = config.tokens * (1 - config.fact_share)
     chunks = list(_chunks(tokenizer, texts, config.max_length))
@@ -135,17 +136,17 @@ def _reading_matter(
     wanted = config.tokens * config.fact_share
     pages = fact_pages(relations(), rng)
     while wanted > 0:
-        (document,) = _chunks(tokenizer, [next(pages)], config.max_length, whole=True)
+        (document,) = _chunks(tokenizer, [next(pages)], config.max_length, first_only=True)
         wanted -= len(document[0])
         yield document
 
 
 def _chunks(
-    tokenizer: PreTrainedTokenizerFast, texts: list[str], length: int, *, whole: bool = False
+    tokenizer: PreTrainedTokenizerFast, texts: list[str], length: int, *, first_only: bool = False
 ) -> Iterator[Document]:
-    """Documents of at most ``length`` tokens, every token trained; ``whole``: only the first chunk."""
+    """Documents of at most ``length`` tokens, every token trained; ``first_only``: only the first chunk."""
     for text in texts:
         ids = np.array(tokenizer(text + END_OF_TEXT, verbose=False)["input_ids"], np.int32)
-        for start in range(0, length if whole else len(ids), length):
+        for start in range(0, length if first_only else len(ids), length):
             part = ids[start : start + length]
             yield part, np.ones(len(part), np.float32)

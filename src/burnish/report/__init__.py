@@ -1,4 +1,4 @@
-"""The evidence of a run on one page that needs nothing but a browser."""
+"""Run folders to pages: the evidence of a run in one file that needs nothing but a browser."""
 
 from burnish.report.page import write_report
 

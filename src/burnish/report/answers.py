@@ -13,7 +13,7 @@ LONG = 800
 """Characters from which on an answer may scroll, so that a keyboard must reach it."""
 
 
-def answers(measured: Measured) -> Markup | None:
+def answers_section(measured: Measured) -> Markup | None:
     pairs = measured.pairs
     if not pairs:
         return None

@@ -1,4 +1,4 @@
-"""What every page of burnish is: one file that needs nothing but a browser, and may load nothing."""
+"""The frame of every page: one file that needs nothing but a browser, and may load nothing."""
 
 from __future__ import annotations
 

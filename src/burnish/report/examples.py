@@ -16,7 +16,7 @@ LONGEST_RUN, HEAD, TAIL = 240, 160, 40
 """A longer run of tokens of one kind is shown by its first and last ones."""
 
 
-def examples(measured: Measured) -> Markup | None:
+def examples_section(measured: Measured) -> Markup | None:
     rows = [row for row in measured.examples if row["tokens"]]
     if not rows:
         return None

@@ -74,7 +74,7 @@ FIGURES = (
 )
 
 
-def key_figures(measured: Measured) -> Markup | None:
+def figures_section(measured: Measured) -> Markup | None:
     """A card for each figure that base or tuned model has."""
     cards = [_card(figure, measured) for figure in FIGURES if _known(figure, measured)]
     if not cards:
@@ -149,7 +149,7 @@ def _change(figure: Figure, measured: Measured) -> Markup | None:
         "tokens": (1, 1, "tokens"),
     }[figure.kind]
     shown = f"{signed(scale * difference, digits)} {unit}"
-    word = _judged(figure, measured, difference)
+    word = _change_in_words(figure, measured, difference)
     return element(
         "p",
         element("span", shown, class_="number"),
@@ -158,7 +158,7 @@ def _change(figure: Figure, measured: Measured) -> Markup | None:
     )
 
 
-def _judged(figure: Figure, measured: Measured, difference: float) -> str:
+def _change_in_words(figure: Figure, measured: Measured, difference: float) -> str:
     if not figure.better:
         return ""
     spans = measured.both(f"{figure.name}_interval")

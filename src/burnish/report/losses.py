@@ -11,7 +11,7 @@ WIDTHS = (960, 340)
 """For a desktop and for a phone; the style sheet shows one of them."""
 
 
-def losses(measured: Measured) -> Markup | None:
+def losses_section(measured: Measured) -> Markup | None:
     train, held_out = measured.train, measured.held_out
     if len(train) + len(held_out) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The page: its frame, its opening, and the order of its sections."""
+"""The report of a run: its opening and its sections, in order."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from burnish.diagnose import Finding, Measured, findings_of, verdict
 from burnish.diagnose.measured import read_object
 from burnish.files import write_whole
 from burnish.numbers import duration, plural
-from burnish.report.answers import answers
+from burnish.report.answers import answers_section
 from burnish.report.document import document
-from burnish.report.examples import examples
-from burnish.report.figures import key_figures
+from burnish.report.examples import examples_section
+from burnish.report.figures import figures_section
 from burnish.report.findings import findings_section
-from burnish.report.losses import losses
+from burnish.report.inputs import command_section, config_section, ledger_section, provenance_section
+from burnish.report.losses import losses_section
 from burnish.report.markup import Markup, element, joined
-from burnish.report.origin import command, configuration, ledger, provenance
 from burnish.run.folder import RunFolder
 
 
@@ -34,50 +34,50 @@ def write_report(run: RunFolder) -> Path:
     return run.report
 
 
-def page(measured: Measured, config: str, origin: dict[str, Any]) -> str:
+def page(measured: Measured, config: str, provenance: dict[str, Any]) -> str:
     found = findings_of(measured)
     sections = [
-        key_figures(measured),
-        losses(measured),
-        answers(measured),
+        figures_section(measured),
+        losses_section(measured),
+        answers_section(measured),
         findings_section(found),
-        examples(measured),
-        ledger(measured),
-        configuration(config),
-        provenance(origin),
-        command(origin),
+        examples_section(measured),
+        ledger_section(measured),
+        config_section(config),
+        provenance_section(provenance),
+        command_section(provenance),
     ]
-    title = f"{_base_name(origin)}, fine-tuned"
+    title = f"{_base_name(provenance)}, fine-tuned"
     body = element(
         "body",
-        _opening(title, measured, origin, found),
+        _opening(title, measured, provenance, found),
         element("main", *sections),
-        element("footer", element("p", f"Written by burnish {origin.get('burnish', '')}".rstrip() + ".")),
+        element("footer", element("p", f"Written by burnish {provenance.get('burnish', '')}".rstrip() + ".")),
     )
     return document(f"burnish: {title}", body)
 
 
-def _opening(title: str, measured: Measured, origin: dict[str, Any], found: Sequence[Finding]) -> Markup:
+def _opening(title: str, measured: Measured, provenance: dict[str, Any], found: Sequence[Finding]) -> Markup:
     return element(
         "header",
         element("p", "burnish", class_="brand"),
         element("h1", title),
         element("p", verdict(found, measured.evaluation), class_="verdict", id="verdict"),
-        element("p", " · ".join(_facts(measured, origin)), class_="facts"),
+        element("p", " · ".join(_facts(measured, provenance)), class_="facts"),
         _count_of(found),
     )
 
 
-def _facts(measured: Measured, origin: dict[str, Any]) -> list[str]:
+def _facts(measured: Measured, provenance: dict[str, Any]) -> list[str]:
     """The run in a line."""
     trained, train = measured.counts.get("trained"), measured.train
-    facts = [str(origin["started"])[:10]] if origin.get("started") else []
+    facts = [str(provenance["started"])[:10]] if provenance.get("started") else []
     if trained:
         facts.append(f"{plural(trained, 'row')} trained on")
     if train:
         facts.append(f"{plural(train[-1]['step'], 'step')}, {train[-1]['epoch']:.3g} epochs")
-    if origin.get("seconds") is not None:
-        facts.append(duration(origin["seconds"]))
+    if provenance.get("seconds") is not None:
+        facts.append(duration(provenance["seconds"]))
     return facts
 
 
@@ -92,6 +92,6 @@ def _count_of(found: Sequence[Finding]) -> Markup | None:
     return element("p", joined(*badges), class_="badges") if badges else None
 
 
-def _base_name(origin: dict[str, Any]) -> str:
-    name = str((origin.get("base") or {}).get("name") or "A model")
+def _base_name(provenance: dict[str, Any]) -> str:
+    name = str((provenance.get("base") or {}).get("name") or "A model")
     return name.rstrip("/").rsplit("/", 1)[-1] or name

@@ -82,8 +82,8 @@ def numeric_key(rows: Sequence[Row]) -> str | None:
     return max((key for key in counts if counts[key] > 1), key=lambda key: counts[key], default=None)
 
 
-def name_of(values: dict[str, Any]) -> str:
-    """What tells a row or a curve from the others: ``lora, rank 16``."""
+def series_name(values: dict[str, Any]) -> str:
+    """The name of a row or a curve, by what it has that others have not: ``lora, rank 16``."""
     ends = labels(list(values))
     parts = [shown(v) if isinstance(v, str) else f"{ends[key]} {shown(v)}" for key, v in values.items()]
     return ", ".join(parts)
@@ -96,7 +96,7 @@ def equally_large(rows: Sequence[Row]) -> bool:
 
 def numbered(rows: Sequence[Row]) -> bool:
     """Whether the points carry numbers, for want of room for names."""
-    longest = max(len(name_of(row.values)) for row in rows)
+    longest = max(len(series_name(row.values)) for row in rows)
     if equally_large(rows):
         return longest * LETTER + 8 > _slot(rows, min(WIDTHS))
     return len(rows) > MOST_LABELS or longest > LONGEST_LABEL
@@ -107,7 +107,7 @@ def _slot(rows: Sequence[Row], width: int) -> float:
 
 
 def _mark(rows: Sequence[Row], number: int) -> str:
-    return str(number + 1) if numbered(rows) else name_of(rows[number].values)
+    return str(number + 1) if numbered(rows) else series_name(rows[number].values)
 
 
 def series_of(rows: Sequence[Row], key: str) -> dict[str, list[Row]]:
@@ -117,7 +117,7 @@ def series_of(rows: Sequence[Row], key: str) -> dict[str, list[Row]]:
         rest = {other: value for other, value in row.values.items() if other != key}
         groups.setdefault(json.dumps(rest), []).append(row)
     return {
-        name_of(json.loads(rest)): sorted(group, key=lambda row: float(row.values[key]))
+        series_name(json.loads(rest)): sorted(group, key=lambda row: float(row.values[key]))
         for rest, group in groups.items()
     }
 

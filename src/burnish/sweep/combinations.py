@@ -1,4 +1,4 @@
-"""What a sweep is asked for: the combinations of its values, each checked before the first one runs."""
+"""The combinations of values of a sweep, each checked before the first one runs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ LONGEST_NAME = 120
 
 @dataclass(frozen=True)
 class Combination:
-    """A run of the sweep. ``begin`` and ``go_on``: what follows ``burnish`` to start it, and to resume it."""
+    """A run of the sweep. ``begin_arguments`` and ``resume_arguments``: what follows ``burnish`` to start it,
+    and to resume it."""
 
     name: str
     values: dict[str, Any]
     config: RunConfig
-    begin: tuple[str, ...]
-    go_on: tuple[str, ...]
+    begin_arguments: tuple[str, ...]
+    resume_arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was asked for. ``base``: a YAML file, or the word quickstart. ``data``: the hash of each file."""
+    """A sweep as it was asked for. ``base``: a YAML file, or the word quickstart. ``data``: the hash of each
+    file."""
 
     base: str
     folder: Path
@@ -126,7 +128,7 @@ def split_values(text: str) -> list[str]:
 
 def _combination(base: str, setting: dict[str, str], overrides: Sequence[str], folder: Path) -> Combination:
     values = {key: parse_value(text) for key, text in setting.items()}
-    name = name_of(values)
+    name = run_name(values)
     out = str(folder / name)
     pairs = [*overrides, *[f"{key}={text}" for key, text in setting.items()]]
     try:
@@ -143,8 +145,9 @@ def _combination(base: str, setting: dict[str, str], overrides: Sequence[str], f
     return Combination(name, values, config, (*verb, "--out", out, *sets), resumed)
 
 
-def name_of(values: dict[str, Any]) -> str:
-    """``kind=lora,seed=0``. What no file should be called is replaced, and a hash then tells it apart."""
+def run_name(values: dict[str, Any]) -> str:
+    """``kind=lora,seed=0``. What a file name should not hold is replaced, and a hash keeps the name
+    unique."""
     texts = {label: shown(values[key]) for key, label in labels(list(values)).items()}
     name = ",".join(f"{label}={text}" for label, text in texts.items())
     if len(name) <= LONGEST_NAME and all(re.fullmatch(r"[\w.-]+", t, re.ASCII) for t in texts.values()):

@@ -14,10 +14,10 @@ from burnish.sweep.charts import (
     curves,
     equally_large,
     marker,
-    name_of,
     numbered,
     numeric_key,
     scatter,
+    series_name,
     series_of,
     side_by_side,
 )
@@ -37,7 +37,7 @@ from burnish.sweep.table import (
     state,
 )
 
-ALONE = 960
+SINGLE_WIDTH = 960
 TITLES = {
     "held_out_accuracy": "Unseen questions answered right, %",
     "held_out_loss": "Loss on held-out answers, nats",
@@ -85,7 +85,7 @@ def _pictures(rows: Sequence[Row]) -> Markup | None:
         over, draw = ", ".join(names.values()), side_by_side
     else:
         over, draw = "trained weights", scatter
-    widths = WIDTHS if len(columns) > 1 else (ALONE, WIDTHS[1])
+    widths = WIDTHS if len(columns) > 1 else (SINGLE_WIDTH, WIDTHS[1])
     panels = []
     for column in columns:
         words = _in_words(done, column)
@@ -121,10 +121,10 @@ def _first(rows: Sequence[Row], keys: Sequence[str]) -> list[Column]:
 def _in_words(rows: Sequence[Row], column: Column) -> str:
     winners = [row for row, good in zip(rows, best(rows, column), strict=True) if good]
     if not winners:
-        return f"{TITLES[column.key]}: nothing tells the runs apart."
+        return f"{TITLES[column.key]}: no difference between the runs."
     mean, _ = cell(winners[0], column)
     title = TITLES[column.key].split(",")[0]
-    names = " and ".join(name_of(row.values) for row in winners)
+    names = " and ".join(series_name(row.values) for row in winners)
     return f"{title}: best with {names} ({mean}\N{NO-BREAK SPACE}{column.unit})."
 
 
@@ -147,7 +147,7 @@ def _names(rows: Sequence[Row]) -> Markup | None:
     """What the numbers at the points stand for."""
     if not numbered(rows):
         return None
-    return element("ol", *[element("li", name_of(row.values)) for row in rows], class_="names")
+    return element("ol", *[element("li", series_name(row.values)) for row in rows], class_="names")
 
 
 def _tables(rows: Sequence[Row]) -> Markup:

@@ -1,4 +1,4 @@
-"""Every combination of some values, each a run of its own, and what they gave side by side.
+"""The runs of a sweep, one for each combination of values, and their results side by side.
 
 A sweep's folder holds a run folder a combination, named by its values, with a log beside it; ``base.yaml``,
 the config as it was when the sweep began; and the table as ``sweep.json``, ``sweep.csv`` and ``sweep.html``,
@@ -37,8 +37,8 @@ TAIL = 2**16
 
 
 def run_sweep(sweep: Sweep, screen: Screen, resume_command: str) -> list[Result]:
-    """Run what has not finished yet, one after the other, and return all results. A run that fails is told
-    and stands in the table; the others go on. ``resume_command``: the command that was typed. Raises
+    """Run what has not finished yet, one after the other, and return all results. A run that fails is
+    reported and stands in the table; the others go on. ``resume_command``: the command that was typed. Raises
     ``Interrupted`` where the person stops it, once the run that was going on has saved its state."""
     with RunFolder(sweep.folder).locked():
         results = _opened(sweep)
@@ -47,10 +47,10 @@ def run_sweep(sweep: Sweep, screen: Screen, resume_command: str) -> list[Result]
             for number, (combination, result) in enumerate(zip(sweep.combinations, results, strict=True)):
                 if result.state != "finished":
 
-                    def tell(line: str, number: int = number, name: str = combination.name) -> None:
+                    def report_line(line: str, number: int = number, name: str = combination.name) -> None:
                         screen.progress("Sweep", number, total, f"{name}  {shorten(line, LONGEST_LINE)}")
 
-                    results[number] = _ran(sweep, combination, result, stop_asked, tell)
+                    results[number] = _run_one(sweep, combination, result, stop_asked, report_line)
                     _write(sweep, results)
                     if results[number].state == "failed":
                         screen.warn(f"{combination.name} failed: {results[number].error}")
@@ -64,7 +64,7 @@ def run_sweep(sweep: Sweep, screen: Screen, resume_command: str) -> list[Result]
 
 
 def _opened(sweep: Sweep) -> list[Result]:
-    """The folder made ready, and what stands there."""
+    """Prepare the folder, and return the results that it holds."""
     before: dict[str, dict[str, Any]] = {}
     if sweep.table.is_file():
         before = {row["name"]: row for row in read_json(sweep.table)["runs"]}
@@ -88,25 +88,25 @@ def _finished(run: RunFolder, result: Result) -> Result | None:
     return replace(result, state="finished", figures=figures_of(run, result.peak))
 
 
-def _ran(
+def _run_one(
     sweep: Sweep,
     combination: Combination,
     result: Result,
     stop_asked: Callable[[], int],
-    tell: Callable[[str], None],
+    report_line: Callable[[str], None],
 ) -> Result:
-    """What becomes of one run that has not finished yet."""
+    """Begin or resume one run, and return its result."""
     run, log = sweep.run(combination), sweep.log(combination)
-    while _in_work(run):  # by what a sweep that was killed left behind
-        tell(f"waiting for the process that works in {run.path}")
+    while _is_locked(run):  # by what a sweep that was killed left behind
+        report_line(f"waiting for the process that works in {run.path}")
         if stop_asked():
             return replace(result, state="unfinished")
         time.sleep(TICK)
     if done := _finished(run, result):
         return done
     begins = log.stat().st_size if log.exists() else 0
-    arguments = combination.go_on if run.config.is_file() else combination.begin
-    code, peak = _child(arguments, log, stop_asked, lambda: tell(_last_line(log, begins)))
+    arguments = combination.resume_arguments if run.config.is_file() else combination.begin_arguments
+    code, peak = _child(arguments, log, stop_asked, lambda: report_line(_last_line(log, begins)))
     result = replace(result, peak=max(result.peak, peak))
     if done := _finished(run, result):
         return done
@@ -115,7 +115,7 @@ def _ran(
     return replace(result, state="failed", error=_reason(code, log, begins))
 
 
-def _in_work(run: RunFolder) -> bool:
+def _is_locked(run: RunFolder) -> bool:
     """Whether another process holds the run folder."""
     try:
         with (run.path / LOCK).open() as lock:

@@ -170,7 +170,7 @@ def present(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> list[Co
 
 
 def best(rows: Sequence[Row], column: Column) -> list[bool]:
-    """Which rows have the best mean, as shown; none where nothing tells them apart."""
+    """Which rows have the best mean, as shown; none where all are the same."""
     means = [row.figures[column.key].mean if column.key in row.figures else None for row in rows]
     known = [mean for mean in means if mean is not None]
     if not column.better or len({column.shown(mean) for mean in known}) < 2:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from burnish.data import Conversation
 from burnish.errors import TemplateError
 from burnish.template import typed_tokens as typed
+from burnish.template.frame import VARYING
 from burnish.template.parts import Invention, invented
 from burnish.template.proof import Blueprint, Rules, blueprint, proven_turn
 from burnish.template.remedies import known, prepared, require_free, wrapped
@@ -52,7 +53,7 @@ class ChatTemplate:
         self.remedies, self.typed_tokens, self.options = known(remedies), typed_tokens, options
         require_free(options, (*tokenizer.special_tokens_map, "unk_token", "bos_token", "eos_token"))
         self._own = own
-        self._plans: dict[Any, Blueprint | TemplateError] = {}
+        self._plans: dict[Any, Blueprint] = {}
         header = answer_header(Renderer(tokenizer, own)) if "add_generation_prompt" in self.remedies else ""
         bos = str(tokenizer.bos_token or "")
 
@@ -154,45 +155,45 @@ class ChatTemplate:
                     fix='Mark the message with "train": false: it is then given and not learnt.',
                     law="served",
                 )
-            plan = self._plan(made, index)
-            if isinstance(plan, Blueprint):
-                turn = proven_turn(self.rules, plan, made.forms, messages, tools, index)
-                if turn:
-                    return turn
-            # The template may look for tags in contents, or refuse what is invented.
-            made = invented(messages, tools, keep_tags=True)
-            closer = self._plan(made, index)
-            if isinstance(closer, Blueprint):
-                turn = proven_turn(self.rules, closer, made.forms, messages, tools, index)
-                if turn:
-                    return turn
-            raise (
-                plan
-                if isinstance(plan, TemplateError)
-                else TemplateError(
-                    "law 'faithful' fails: the template changes what the row says",
-                    why="It does not do so with other texts of this kind: it rewrites, cuts or leaves out "
-                    "a part of this one.",
-                    law="faithful",
-                )
+            kept, tagged = made, invented(messages, tools, keep_tags=True)
+            fault = TemplateError(
+                "law 'faithful' fails: the template changes what the row says",
+                why="It does not do so with other texts of this kind: it rewrites, cuts or leaves out "
+                "a part of this one.",
+                law="faithful",
             )
+            # With its tags, where the template looks for them in contents or refuses what is invented; and
+            # once more from the beginning, where what a template writes is another by now: the date.
+            for made, again in ((kept, False), (tagged, False), (kept, True)):
+                if again and not self._reads_the_clock:
+                    continue
+                try:
+                    plan = self._plan(made, index, again)
+                    turn = proven_turn(self.rules, plan, made.forms, messages, tools, index)
+                except TemplateError as error:
+                    fault = error if made is kept else fault
+                    continue
+                if turn:
+                    return turn
+            raise fault
         except TemplateError as error:
             where = f"{conversation.source}: message {index + 1}"
             raise TemplateError(
                 f"{where}: {error.what}", why=error.why, fix=error.fix, law=error.law
             ) from error
 
-    def _plan(self, made: Invention, index: int) -> Blueprint | TemplateError:
-        """The blueprint of such turns, or the law that they break."""
+    def _plan(self, made: Invention, index: int, again: bool) -> Blueprint:
+        """The blueprint of such turns, made ``again`` or as it was kept. Raises ``TemplateError``."""
         key = (repr(made.messages[: index + 1]), repr(made.tools))
-        if key not in self._plans:
+        if again or key not in self._plans:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            try:
-                self._plans[key] = blueprint(self.rules, made, index)
-            except TemplateError as error:
-                self._plans[key] = error
+            self._plans[key] = blueprint(self.rules, made, index)
         return self._plans[key]
+
+    @cached_property
+    def _reads_the_clock(self) -> bool:
+        return any(word in str(self.source) for word in VARYING)
 
     def _require_same_as_parts(self, conversation: Conversation, count: int) -> None:
         """Law *served* for contents that the row gives as lists of parts, which are trained as one text: a
@@ -209,9 +210,9 @@ class ChatTemplate:
             other = self.render(lists, conversation.tools, add_generation_prompt=False)
         except TemplateError:
             return  # it takes no lists, or no such messages
-        takes_lists = "'type'" not in other and all(
-            str(part["text"]).strip() in other for m in conversation.messages for part in m.parts
-        )
+        # What a remedy hides of earlier turns is in neither.
+        said = [str(part["text"]).strip() for m in conversation.messages for part in m.parts]
+        takes_lists = "'type'" not in other and all(text in other for text in said if text in one)
         if takes_lists and one != other:
             place = shared_length(one, other)
             raise TemplateError(

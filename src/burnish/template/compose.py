@@ -11,6 +11,7 @@ Two remedies compose the added text otherwise: ``follow_generation_prompt`` and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,9 @@ Messages = Sequence[Mapping[str, Any]]
 
 LONGEST_WORD = 16
 """Characters beside tokens that may stand between the header of a turn and its answer."""
+
+_TAG = re.compile(r"</?[A-Za-z][\w:.-]*>\s*$")
+"""At the end of a prompt, the beginning or the end of a block."""
 
 _OTHER = "\ue000burnish"
 """An answer that begins as no other does."""
@@ -114,6 +118,14 @@ class _Turn:
             if self.like
             else self._is_structure(rendered[place + len(header) : start])
         )
+        unknown = not (opened or think.just_closed(prompt)) and _TAG.search(header)
+        if unknown and not self.behind_header:
+            tag = unknown[0].strip()
+            raise TemplateError(
+                f"law 'served' fails: the generation prompt ends in {tag}, and no finished turn does",
+                why="Where an answer goes on from there, and what closes it, cannot be told.",
+                law="served",
+            )
         answer = rendered[place + len(header) :] if self.behind_header else self._with_space(start)
         reasons = (
             self.like.shows_reasoning if self.like else bool(self.reasoning) and self.reasoning in answer

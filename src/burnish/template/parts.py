@@ -19,12 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from burnish.data.conversation import TOOL_ROLES
+from burnish.data.conversation import REASONING, TOOL_ROLES
 
 Messages = Sequence[Mapping[str, Any]]
-
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""The names under which rows give reasoning; transformers hands it to templates under all of them."""
 
 _INLINE = re.compile(r"\s*<think>(.*?)</think>(.*)", re.DOTALL)
 _TAGS = re.compile(r"(<[^<>\s][^<>]{0,60}>|\[/?[A-Z_]+\])")
@@ -107,7 +104,7 @@ class _Inventor:
                 if found.get(key):
                     found[key] = _within(str(found[key]), name)
         content = str(message.get("content") or "")
-        head = _head(message)  # with reasoning, or an empty block of it
+        head = reasoning_block(message)  # with reasoning, or an empty block of it
         rest = content[len(head) :]
         if head and reasoning and not any(message.get(key) for key in REASONING):
             head = head.replace(reasoning, name, 1)
@@ -260,14 +257,14 @@ def reasoning_and_text(message: Mapping[str, Any]) -> tuple[str, str]:
     """Both without white space at the edges. Reasoning may also stand in the content, between think tags."""
     content = str(message.get("content") or "")
     reasoning = next((str(message[key]).strip() for key in REASONING if message.get(key)), "")
-    if not reasoning and (head := _head(message)):
+    if not reasoning and (head := reasoning_block(message)):
         return head.strip().removeprefix("<think>").removesuffix("</think>").strip(), content[
             len(head) :
         ].strip()
     return reasoning, content.strip()
 
 
-def _head(message: Mapping[str, Any]) -> str:
+def reasoning_block(message: Mapping[str, Any]) -> str:
     """The block of reasoning that an assistant's content begins with, its tags included; of a message that
     has its reasoning in a field only an empty one."""
     inline = _INLINE.fullmatch(str(message.get("content") or "")) if message["role"] == "assistant" else None

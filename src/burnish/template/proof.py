@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from burnish.data.conversation import SYSTEM_ROLES
@@ -20,12 +21,14 @@ from burnish.template import think, typed_tokens
 from burnish.template.compose import Composed, composed
 from burnish.template.header import header_of
 from burnish.template.outline import Outline, Place
-from burnish.template.parts import TOOLS, Invention, reasoning_and_text, with_another_switch
+from burnish.template.parts import TOOLS, Invention, Part, reasoning_and_text, with_another_switch
 from burnish.template.renderer import Renderer
 from burnish.template.stops import Endings
 from burnish.template.turn import Turn
 
 Messages = Sequence[Mapping[str, Any]]
+
+ORDER = ("reasoning", "text", "call")
 
 TRAINED_AS_SAID = "The model would be trained on something else than what was written."
 
@@ -76,6 +79,7 @@ def proven_turn(
         return None
     completion = real.added[: len(real.added) - plan.dropped] + plan.suffix
     _require_no_stop_within(rules, completion, in_added)
+    _require_escaped(real.added, in_added, forms)
     marked = (real.prompt, completion) if typed_tokens.is_marked(real.prompt + completion) else None
     answer = messages[index]
     notes = list(plan.notes)
@@ -118,6 +122,20 @@ def _require_no_stop_within(rules: Rules, completion: str, places: Sequence[Plac
         if early := next((token for token in rules.stop_tokens if token in bare), None):
             raise _broken(
                 "stops", f"{early} stands within the answer", "At inference the answer would end there."
+            )
+
+
+def _require_escaped(text: str, places: Sequence[Place], forms: Mapping[str, tuple[str, ...]]) -> None:
+    """Law *faithful*: between double quotes stands a value as JSON writes it, or no program reads the
+    call."""
+    for place in places:
+        ways, raw = forms.get(place.name, ()), text[place.start : place.end]
+        quoted = text[place.start - 1 : place.start] == text[place.end : place.end + 1] == '"'
+        if quoted and len(ways) > 1 and raw == ways[0] and raw not in ways[1:]:
+            raise _broken(
+                "faithful",
+                "the template puts a value between quotes without escaping it",
+                "The model would learn to write tool calls that no program reads.",
             )
 
 
@@ -171,6 +189,10 @@ class _Blueprint:
                 lost[f"message {part.message + 1} ({role})"] = None
             else:
                 lost[f"the tool calls of message {part.message + 1}"] = None
+        for number in range(hidden, self.index):
+            calls = [part for part in self.parts if part.message == number and prompt.count(part)]
+            if not lost and not _calls_in_order(prompt.text, calls):
+                lost[f"the tool calls of message {number + 1}"] = None
         if lost:
             raise _broken("faithful", f"the rendered turn has not kept {', '.join(lost)}", TRAINED_AS_SAID)
         tools = [part for part in self.parts if part.message == TOOLS and not prompt.count(part)]
@@ -256,19 +278,21 @@ class _Blueprint:
                     TRAINED_AS_SAID,
                 )
         places = {part: added.text.find(part.shown) for part in self.answered}
-        calls = [places[part] for part in self.answered if part.kind == "call"]
-        first = min(places.values())
-        thought = next((places[part] for part in self.answered if part.kind == "reasoning"), first)
-        if calls != sorted(calls) or thought != first:
+        # Reasoning, text and calls: a model that calls first is stopped before it says the text.
+        order = [places[part] for kind in ORDER for part in self.answered if part.kind == kind]
+        if order != sorted(order) or not _calls_in_order(added.text, self.answered):
             raise _broken("faithful", "the rendered turn says it in another order", TRAINED_AS_SAID)
+        first = min(places.values())
         return first, max(place + len(part.shown) for part, place in places.items())
 
     def _stop(self, added: str, begin: int, end: int) -> tuple[int, str, str]:
         """Law *stops*: how many characters behind the completion are dropped, what is put behind it, and the
         stop token that it ends in."""
         rules = self.rules
-        found = [(place, token) for token in rules.stop_tokens if (place := added.find(token, end)) >= 0]
-        place, stop = min(found, default=(len(added), ""))
+        # Some templates put instructions behind the last message, whatever it is: they are no part of it.
+        limit = min((p for t in rules.endings.openers if (p := added.find(t, end)) >= 0), default=len(added))
+        found = [(p, token) for token in rules.stop_tokens if (p := added.find(token, end, limit)) >= 0]
+        place, stop = min(found, default=(limit, ""))
         if early := next((token for token in rules.stop_tokens if token in added[:place]), None):
             raise _broken(
                 "stops",
@@ -280,11 +304,11 @@ class _Blueprint:
         calls = "tool_calls" in self.answer
         following = rules.endings.result if calls else rules.endings.question
         if "stop_at_next_turn" in rules.remedies and following:
-            return 0, following, following.strip()
+            return len(added) - limit, following, following.strip()
         if "append_stop" in rules.remedies and rules.stop_tokens:
             eos = rules.renderer.tokenizer.eos_token
             stop = str((rules.endings.answer if calls else None) or eos or rules.stop_tokens[0])
-            return len(added) - end - len(added[end:].rstrip()), stop, stop
+            return len(added) - end - len(added[end:limit].rstrip()), stop, stop
         stops = ", ".join(rules.stop_tokens) or "nothing"
         raise _broken(
             "stops",
@@ -326,6 +350,17 @@ class _Blueprint:
                 "the answer does not fit the think block of the generation prompt",
                 "At inference the model would take its answer for reasoning, or reasoning for the answer.",
             )
+
+
+def _calls_in_order(text: str, parts: Sequence[Part]) -> bool:
+    """Whether each call is over, its arguments too, before the next one begins."""
+    calls: list[list[int]] = []
+    for part in parts:
+        if part.kind == "call":
+            calls.append([])
+        if part.kind in ("call", "argument"):
+            calls[-1].append(text.find(part.shown))
+    return all(max(one) < min(other) for one, other in pairwise(calls))
 
 
 def _broken(law: str, what: str, why: str, fix: str = "") -> TemplateError:

@@ -11,15 +11,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 from burnish.data import Conversation, Message, Source, Span
-from burnish.data.conversation import TOOL_ROLES
+from burnish.data.conversation import REASONING, TOOL_ROLES
 from burnish.errors import ConfigError, TemplateError
-from burnish.template.parts import ID_LENGTH, REASONING, reasoning_and_text, without_reasoning
+from burnish.template.parts import ID_LENGTH, reasoning_and_text, without_reasoning
 
 REMEDIES = {
     "append_stop": "A stop token is put behind each answer that the template leaves without one.",
@@ -157,7 +158,7 @@ def _with_short_ids(messages: Sequence[Message]) -> list[Message]:
     result that answers it. A call without an id gets one, and a result without one that of the first call
     that has no result yet."""
     found: list[Message] = []
-    unanswered: list[str] = []
+    open_calls: list[tuple[str, str]] = []
     for place, message in enumerate(messages):
         extra = dict(message.extra)
         if extra.get("tool_calls"):
@@ -166,13 +167,14 @@ def _with_short_ids(messages: Sequence[Message]) -> list[Message]:
                 for number, call in enumerate(extra["tool_calls"])
             ]
             extra["tool_calls"] = calls
-            unanswered = [call["id"] for call in calls]
+            open_calls = [(call["id"], call["function"]["name"]) for call in calls]
         if message.role in TOOL_ROLES:
-            given = extra.get("tool_call_id")
-            answered = _short_id(given) if given else next(iter(unanswered), None)
+            given, name = extra.get("tool_call_id"), extra.get("name")
+            meant = [i for i, called in open_calls if name in (None, called)]
+            answered = _short_id(given) if given else next(iter(meant), None)
             if answered:
                 extra["tool_call_id"] = answered
-                unanswered = [other for other in unanswered if other != answered]
+                open_calls = [call for call in open_calls if call[0] != answered]
         found.append(replace(message, extra=extra))
     return found
 
@@ -256,4 +258,6 @@ def _literal(value: Any) -> str:
         return "[" + ", ".join(map(_literal, value)) + "]"
     if isinstance(value, str):
         return repr(value)
+    if isinstance(value, date):  # as YAML reads 2024-07-26
+        return repr(value.isoformat())
     return json.dumps(value)

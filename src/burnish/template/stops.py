@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from burnish.errors import TemplateError
@@ -45,14 +46,18 @@ def _calls(count: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Endings:
-    """The token that closes a plain ``answer`` and the one that closes a tool ``call``. Where the template
-    closes none, what begins the next turn: of a question (``question``) and of a tool result (``result``), up
-    to its first token, as GLM's ``<|user|>`` and ``<|observation|>``. None for what there is not."""
+    """The token that closes a plain ``answer`` and the one that closes a tool ``call``.
+
+    Where the template closes none, what begins the next turn, up to its first token: of a ``question`` and of
+    a tool ``result``, as GLM's ``<|user|>`` and ``<|observation|>``. None for what there is not. ``openers``:
+    the tokens of the generation prompt, with which another turn begins.
+    """
 
     answer: str | None
     call: str | None
     question: str | None
     result: str | None
+    openers: tuple[str, ...]
 
     def stop_tokens(self, renderer: Renderer, at_next_turn: bool) -> tuple[str, ...]:
         """Tokens at which generation stops, the tokenizer's end of sequence among them. ``at_next_turn``:
@@ -82,6 +87,7 @@ def find_endings(renderer: Renderer) -> Endings:
         call.closing(),
         None if answer.closing() else answer.next_turn(),
         None if call.closing() else call.next_turn(),
+        tuple(renderer.added_in(generation_header(renderer))),
     )
 
 
@@ -167,6 +173,9 @@ class _Ending:
         if ends_question and ends_question[0] in stays:
             return ends_question[0]
         opens = set(self.renderer.added_in(self.asked))
+        # What begins questions and answers alike begins the next turn here: nothing behind it ends this one.
+        begins = opens & set(self.renderer.added_in(self.before))
+        stays = list(takewhile(lambda token: token not in begins, stays))
         closing = [token for token in stays if token not in opens] or stays
         return closing[-1] if closing else None
 

@@ -11,7 +11,7 @@ from burnish.data.conversation import SYSTEM_ROLES, TOOL_ROLES
 from burnish.errors import TemplateError
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
-from burnish.template.parts import reasoning_and_text
+from burnish.template.parts import reasoning_and_text, reasoning_block
 from burnish.template.remedies import REMEDIES
 from burnish.tokens.encoding import encode_weighted
 
@@ -102,7 +102,7 @@ def _relevant(conversation: Conversation) -> Iterator[str]:
     messages = conversation.as_dicts()
     roles = {message["role"] for message in messages}
     calls = any("tool_calls" in message for message in messages)
-    reasons = any(reasoning_and_text(message)[0] for message in messages)
+    reasons = any(reasoning_and_text(message)[0] or reasoning_block(message) for message in messages)
     neighbours = any(a["role"] == b["role"] for a, b in pairwise(messages))
     needless = {
         "keep_reasoning": not reasons,

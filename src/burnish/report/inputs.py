@@ -1,4 +1,4 @@
-"""What went in: the data's ledger, the config, where everything came from, the command."""
+"""The sections on what went in: the data's ledger, the config, the provenance, the command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEANINGS = {
 }
 
 
-def ledger(measured: Measured) -> Markup | None:
+def ledger_section(measured: Measured) -> Markup | None:
     """What became of the rows: counts, then every row that was not trained as it stands."""
     if not measured.ledger:
         return None
@@ -113,7 +113,7 @@ def _exceptions(lines: list[dict[str, Any]]) -> Markup:
     )
 
 
-def configuration(config: str) -> Markup | None:
+def config_section(config: str) -> Markup | None:
     if not config.strip():
         return None
     return element(
@@ -128,11 +128,11 @@ def configuration(config: str) -> Markup | None:
     )
 
 
-def provenance(origin: dict[str, Any]) -> Markup | None:
+def provenance_section(provenance: dict[str, Any]) -> Markup | None:
     """Versions, times and hashes."""
     rows = [
         element("tr", element("th", name, scope="row"), element("td", value, class_=class_))
-        for name, value, class_ in _facts(origin)
+        for name, value, class_ in _facts(provenance)
         if value
     ]
     if not rows:
@@ -145,40 +145,40 @@ def provenance(origin: dict[str, Any]) -> Markup | None:
     )
 
 
-def _facts(origin: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
+def _facts(provenance: dict[str, Any]) -> Iterable[tuple[str, str, str]]:
     """(name, value, CSS class)"""
-    base = origin.get("base") or {}
+    base = provenance.get("base") or {}
     yield "Base", " ".join(str(base[key]) for key in ("name", "revision") if base.get(key)), ""
     yield "Base, sha256", base.get("sha256") or "", "hash"
-    for file in origin.get("data") or []:
+    for file in provenance.get("data") or []:
         rows = f" ({plural(file['rows'], 'row')})" if file.get("rows") is not None else ""
         yield "Data", f"{file.get('path', '')}{rows}", "source"
         yield "Data, sha256", file.get("sha256") or "", "hash"
-    yield "Chat template, sha256", origin.get("template_sha256") or "", "hash"
-    yield "Config, sha256", origin.get("config_sha256") or "", "hash"
-    parameters = origin.get("parameters") or {}
+    yield "Chat template, sha256", provenance.get("template_sha256") or "", "hash"
+    yield "Config, sha256", provenance.get("config_sha256") or "", "hash"
+    parameters = provenance.get("parameters") or {}
     if parameters.get("total"):
         share = percent(parameters.get("trainable", 0) / parameters["total"])
         words = f"{parameters.get('trainable', 0):,} of {parameters['total']:,} trained ({share})"
         yield "Parameters", words, "number-left"
-    yield "Seed", "" if origin.get("seed") is None else str(origin["seed"]), "number-left"
-    yield "Started", _time(origin.get("started")), "number-left"
-    yield "Finished", _time(origin.get("finished")), "number-left"
-    yield "Took", _took(origin), "number-left"
-    if origin.get("tokens_per_second"):
-        yield "Speed", f"{origin['tokens_per_second']:,.0f} tokens a second in training", "number-left"
-    versions = {"burnish": origin.get("burnish"), "Python": origin.get("python")}
-    versions |= origin.get("packages") or {}
+    yield "Seed", "" if provenance.get("seed") is None else str(provenance["seed"]), "number-left"
+    yield "Started", _time(provenance.get("started")), "number-left"
+    yield "Finished", _time(provenance.get("finished")), "number-left"
+    yield "Took", _took(provenance), "number-left"
+    if provenance.get("tokens_per_second"):
+        yield "Speed", f"{provenance['tokens_per_second']:,.0f} tokens a second in training", "number-left"
+    versions = {"burnish": provenance.get("burnish"), "Python": provenance.get("python")}
+    versions |= provenance.get("packages") or {}
     yield "Versions", ", ".join(f"{name} {v}" for name, v in versions.items() if v), ""
-    yield "Machine", origin.get("platform") or "", ""
+    yield "Machine", provenance.get("platform") or "", ""
 
 
-def _took(origin: dict[str, Any]) -> str:
-    if origin.get("seconds") is None:
+def _took(provenance: dict[str, Any]) -> str:
+    if provenance.get("seconds") is None:
         return ""
-    training = origin.get("training_seconds")
+    training = provenance.get("training_seconds")
     within = f", {duration(training)} of it in training steps" if training is not None else ""
-    return duration(origin["seconds"]) + within
+    return duration(provenance["seconds"]) + within
 
 
 def _time(iso: str | None) -> str:
@@ -186,13 +186,13 @@ def _time(iso: str | None) -> str:
     return (iso or "").replace("T", " ").replace("+00:00", " UTC")
 
 
-def command(origin: dict[str, Any]) -> Markup | None:
-    if not origin.get("command"):
+def command_section(provenance: dict[str, Any]) -> Markup | None:
+    if not provenance.get("command"):
         return None
     return element(
         "section",
         element("h2", "Do it again"),
-        element("pre", origin["command"], class_="command", tabindex="0"),
+        element("pre", provenance["command"], class_="command", tabindex="0"),
         element(
             "p",
             "With the same data, base and versions. Give another --out: a run is never written over.",
