@@ -22,6 +22,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
     Trainer,
     TrainingArguments,
 )
@@ -462,6 +463,16 @@ def test_transformers_collator_for_language_modeling_writes_labels_of_its_own(ba
     rows = [{"input_ids": row["input_ids"]} for row in opened(made / "tokens.parquet").select(range(4))]
     labels = DataCollatorForLanguageModeling(tokenizer, mlm=False)(rows)["labels"]
     assert int((labels != -100).sum()) > trained(opened(made / "tokens.parquet").select(range(4))["labels"])
+
+
+def test_transformers_collator_with_padding_cannot_pad_labels(base: Path, made: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    rows = [
+        {key: row[key] for key in ("input_ids", "labels")}
+        for row in opened(made / "tokens.parquet").select(range(4))
+    ]
+    with pytest.raises(ValueError, match="labels"):
+        DataCollatorWithPadding(tokenizer)(rows)
 
 
 def test_neither_trainer_reads_loss_weights(base: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import doctest
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+import burnish
 from burnish import SFTDataset
 from burnish.cli.main import main
 from burnish.config import TrainConfig
@@ -93,6 +96,14 @@ def test_what_python_answers_on_the_page_is_what_it_answers(folder: Path) -> Non
     report: list[str] = []
     doctest.DocTestRunner().run(found, out=report.append)
     assert not report, "".join(report)
+
+
+def test_the_public_names_are_there_and_cost_nothing_until_they_are_used() -> None:
+    for name in burnish.__all__:
+        assert getattr(burnish, name).__doc__, name
+    assert sorted(burnish.__all__) == burnish.__all__
+    program = "import sys, burnish; assert not {'torch', 'transformers', 'pyarrow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_every_line_of_the_page_runs_from_top_to_bottom(
