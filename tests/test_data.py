@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ def written(folder: Path, *lines: str, name: str = "rows.jsonl") -> Path:
 
 def row(*messages: Any) -> str:
     return json.dumps({"messages": list(messages)})
+
+
+def called(function: Any) -> str:
+    return row(ASK, {"role": "assistant", "content": "", "tool_calls": [{"function": function}]})
 
 
 def test_good_rows_come_in_their_order_with_their_place(tmp_path: Path) -> None:
@@ -109,6 +114,29 @@ BAD_ROWS = {
     "content is missing": (row({"role": "user"}), "its content is NoneType"),
     "empty assistant turn": (row(ASK, {"role": "assistant", "content": ""}), "empty assistant turn"),
     "blank assistant turn": (row(ASK, {"role": "assistant", "content": " \n"}), "empty assistant turn"),
+    "half of a character": (row(ASK, SAY | {"content": "2 \ud83d."}), "not JSON"),
+    "reasoning is a list": (row(ASK, SAY | {"reasoning_content": ["a"]}), "its reasoning_content is no text"),
+    "reasoning is a number": (row(ASK, SAY | {"thinking": 5}), "its thinking is no text"),
+    "two reasonings": (row(ASK, SAY | {"reasoning": "a", "thinking": "b"}), "reasoning and thinking differ"),
+    "a call without a name": (called({"arguments": {}}), "a tool call has no name"),
+    "arguments that are cut off": (
+        called({"name": "add", "arguments": '{"a": 1'}),
+        "add: its arguments are no",
+    ),
+    "an argument that is there twice": (
+        called({"name": "add", "arguments": '{"a": 1, "a": 2}'}),
+        "a name occurs twice",
+    ),
+    "arguments that are a list": (called({"name": "add", "arguments": [1, 2]}), "are list, not an object"),
+    "arguments that are a number": (called({"name": "add", "arguments": "7"}), "are int, not an object"),
+    "an argument that is no number": (called({"name": "add", "arguments": {"a": math.nan}}), "are no JSON"),
+    "an argument beyond all numbers": (called({"name": "add", "arguments": '{"a": 1e400}'}), "are no JSON"),
+    "tools that are text": (json.dumps({"messages": [ASK, SAY], "tools": "add"}), "no list of objects"),
+    "a tool that is text": (json.dumps({"messages": [ASK, SAY], "tools": ["add"]}), "no list of objects"),
+    "a tool whose function is text": (
+        json.dumps({"messages": [ASK, SAY], "tools": [{"type": "function", "function": "add"}]}),
+        "tool 1 is no object, or its function is none",
+    ),
 }
 
 
@@ -225,6 +253,27 @@ def test_arguments_may_be_json_text_and_the_old_function_call_is_known() -> None
     parsed = {"name": "add", "arguments": {"a": [1, "x"]}}
     assert first.extra == {"tool_calls": [{"type": "function", "function": parsed}]}
     assert second.extra == {"tool_calls": [{"type": "function", "id": "7", "function": parsed}]}
+
+
+@pytest.mark.parametrize("nothing", [{}, {"arguments": None}, {"arguments": ""}, {"arguments": "  "}])
+def test_arguments_that_are_nothing_are_an_empty_object(nothing: dict[str, Any]) -> None:
+    call = {"type": "function", "function": {"name": "now", **nothing}}
+    (message,) = Conversation.from_messages(
+        [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    ).messages
+    assert message.extra["tool_calls"][0]["function"] == {"name": "now", "arguments": {}}
+
+
+def test_reasoning_that_is_given_twice_alike_is_no_fault() -> None:
+    both = SAY | {"reasoning": "Hm.", "reasoning_content": "Hm."}
+    assert Conversation.from_messages([ASK, both]).messages[1].extra["reasoning"] == "Hm."
+
+
+def test_messages_handed_over_in_python_are_read_as_strictly() -> None:
+    with pytest.raises(DataError, match="tool 1 is no object"):
+        Conversation.from_messages([ASK, SAY], ["add"])  # type: ignore[list-item]
+    with pytest.raises(DataError, match="surrogate"):
+        Conversation.from_messages([ASK, SAY | {"content": "\ud83d"}])
 
 
 def test_tools_of_a_row_are_kept(tmp_path: Path) -> None:

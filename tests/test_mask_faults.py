@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,25 @@ from oracle import (
     conversation_of_row,
     faults_of,
     outcome_of,
+    refusal,
     served_ids,
     template_named,
     trained,
 )
-from templates import SUITE, TOOLS, Row, assistant, call, call_of, parts, result, system, tool_of, user
+from templates import (
+    SUITE,
+    TOOLS,
+    Row,
+    assistant,
+    call,
+    call_of,
+    parts,
+    result,
+    system,
+    tokenizer_with,
+    tool_of,
+    user,
+)
 from test_masks import text_of
 
 CHATML_SOURCE = (
@@ -425,3 +440,126 @@ def test_call_ids_of_the_right_length_are_left_alone() -> None:
     assert hows(rightly(template, (messages, TOOLS))) == [()]
     with pytest.raises(TemplateError):
         encode(conversation_of_row(SUITE["call ids of other lengths"]), template)
+
+
+# What a template does to values, to the order of calls and with the clock
+
+
+def im(body: str, prompt: str = "", begin: str = "") -> str:
+    """A template of ChatML's shape whose turns say ``body``."""
+    return (
+        f"{begin}{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{body}<|im_end|>\n{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}<|im_start|>assistant\n{prompt}{{% endif %}}"
+    )
+
+
+def with_source(source: str) -> ChatTemplate:
+    return ChatTemplate(tokenizer_with(source))
+
+
+CALLS = "{{ m.content }}{% for c in m.tool_calls or [] %}"
+NAME = "{{ c.function.name }}"
+BOTH = [call("Paris"), call("Lima", 2)]
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_values_between_quotes_are_escaped_or_the_row_is_refused(past: bool) -> None:
+    value = '{% for k, v in c.function.arguments.items() %}"{{ k }}": "{{ v }}"{% endfor %}'
+    template = with_source(
+        im(CALLS + '<call>{"name": "' + NAME + '", "arguments": { ' + value + " }}</call>{% endfor %}")
+    )
+    for text, law in (("Say hi.", ""), ('Say "hi".', "faithful"), ("Say\nhi.", "faithful")):
+        messages = [user("?"), assistant("", calls=[call_of("say", {"text": text})])]
+        if past:
+            messages = [*messages, result("Said.", name="say"), assistant("Done.")]
+        found = rightly(template, (messages, None))
+        assert found.law == law, (text, found.what)
+        assert (() in hows(found)) == (not law)
+
+
+def test_the_arguments_of_one_call_do_not_stand_behind_the_name_of_another() -> None:
+    """Names first, arguments after them: which belong together cannot be told, learnt or given."""
+    names = CALLS + "<call>" + NAME + "</call>{% endfor %}"
+    values = "<args>{{ c.function.arguments | tojson }}</args>{% endfor %}"
+    template = with_source(im(names + "{% for c in (m.tool_calls or []) | reverse %}" + values))
+    learnt, given = assistant("", calls=BOTH), assistant("", calls=BOTH, train=False)
+    refused(template, ([user("?"), learnt], None), "faithful")
+    results = [result("21"), result("17", 2)]
+    refused(template, ([user("?"), given, *results, assistant("Warm.")], None), "faithful")
+    rightly(template, ([user("?"), assistant("", calls=BOTH[:1])], None))
+
+
+def test_a_value_that_a_template_takes_for_nothing_is_missed() -> None:
+    value = "{% for k, v in c.function.arguments.items() %}<{{ k }}>{{ v or '' }}</{{ k }}>{% endfor %}"
+    template = with_source(im(CALLS + "<call>" + NAME + value + "</call>{% endfor %}"))
+    for arguments in ({"a": False}, {"a": 0}, {"a": None}, {"a": []}):
+        refused(template, ([user("?"), assistant("", calls=[call_of("f", arguments)])], None), "faithful")
+
+
+def test_a_prompt_that_opens_a_block_of_unknown_name_is_served_by_no_answer_without_it() -> None:
+    template = with_source(im("{{ m.content }}", prompt="<thought>\n"))
+    refused(template, ([user("2 + 2?"), assistant("Four.")], None), "served")
+    block = "{% if m.reasoning_content %}<thought>\n{{ m.reasoning_content }}\n</thought>\n{% endif %}"
+    thought = im(block + "{{ m.content }}", prompt="<thought>\n")
+    rightly(with_source(thought), ([user("2 + 2?"), assistant("Four.")], None))
+    rightly(with_source(thought), ([user("2 + 2?"), assistant("Four.", "Two and two.")], None))
+
+
+def test_a_template_that_is_no_jinja_is_an_error_that_names_the_line() -> None:
+    error = refusal(with_source("{% for m in messages %}\n{{% m %}{% endfor %}"), SUITE["one turn"])
+    assert error is not None and "no Jinja (line 2" in error.what
+
+
+def test_a_template_that_writes_the_time_is_proven_at_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    template = with_source(im("{{ m.content }}", begin="{{ strftime_now('%M:%S') }}\n"))
+    row: Row = ([user("Where is Rome?"), assistant("In Italy.")], None)
+    seen = set()
+    for second in range(3):
+        monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock(second))
+        (example,) = encode(conversation_of_row(row), template)
+        seen.add(text_of(template.tokenizer, example.input_ids)[:5])
+    assert seen == {"00:00", "00:01", "00:02"}
+
+
+class Clock:
+    """Stands for the class ``datetime``; it is ``second`` seconds past the hour."""
+
+    def __init__(self, second: int) -> None:
+        self.second = second
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, 12, 0, self.second)
+
+
+def test_a_refusal_names_the_parts_of_its_own_row() -> None:
+    """Two rows of one kind: what was found of the first says nothing about the second."""
+    template = with_source(im("{{ m.content }}"))
+    for name in ("alpha", "beta"):
+        error = refusal(
+            template, ([user("?"), assistant("Yes.", calls=[call_of(name, {f"of_{name}": 1})])], None)
+        )
+        assert error is not None and name in error.what
+
+
+def test_an_option_may_be_a_date_as_yaml_reads_it() -> None:
+    tokenizer = tokenizer_with(im("{{ m.content }}", begin="{{ day }}\n"))
+    template = ChatTemplate(tokenizer, day=date(2024, 7, 26))
+    (example,) = encode(conversation_of_row(([user("a"), assistant("b")], None)), template)
+    assert text_of(tokenizer, example.input_ids).startswith("2024-07-26\n")
+
+
+def test_results_that_name_their_tool_get_the_id_of_its_call() -> None:
+    names = ("get_weather", "get_time")
+    calls = [{"function": call_of(name, {"city": "Lima"})["function"]} for name in names]
+    messages = [
+        user("Both?"),
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        {"role": "tool", "name": "get_time", "content": "noon"},
+        {"role": "tool", "name": "get_weather", "content": "21"},
+        assistant("Warm at noon."),
+    ]
+    tools = [tool_of(name, "Looks it up.", city="The city.") for name in names]
+    template = changed(template_named("own/mistral"), ("rename_call_ids",))
+    renamed = template.prepared(conversation_of_row((messages, tools))).as_dicts()
+    weather, time = (call["id"] for call in renamed[1]["tool_calls"])
+    assert [message["tool_call_id"] for message in renamed[2:4]] == [time, weather]

@@ -83,7 +83,14 @@ class Renderer:
         transformers can serve the same ids."""
         text = self.text_for(tools)
         if text not in self._control:
-            found = self.tokenizer._get_control_tokens(text)
+            try:
+                found = self.tokenizer._get_control_tokens(text)
+            except jinja2.TemplateSyntaxError as error:
+                raise TemplateError(
+                    f"the chat template is no Jinja (line {error.lineno}: {error.message})",
+                    why="Nothing can be rendered from it.",
+                    fix="Mend it, or set template.kind: chatml to use ChatML-lite.",
+                ) from error
             self._control[text] = tuple(sorted(found, key=len, reverse=True))
         return self._control[text]
 
