@@ -31,6 +31,10 @@ def row(*messages: Any) -> str:
     return json.dumps({"messages": list(messages)})
 
 
+def nested(depth: int) -> dict[str, Any]:
+    return {"x": nested(depth - 1)} if depth else {}
+
+
 def called(function: Any) -> str:
     return row(ASK, {"role": "assistant", "content": "", "tool_calls": [{"function": function}]})
 
@@ -131,6 +135,12 @@ BAD_ROWS = {
     "arguments that are a number": (called({"name": "add", "arguments": "7"}), "are int, not an object"),
     "an argument that is no number": (called({"name": "add", "arguments": {"a": math.nan}}), "are no JSON"),
     "an argument beyond all numbers": (called({"name": "add", "arguments": '{"a": 1e400}'}), "are no JSON"),
+    "arguments nested without end": (called({"name": "add", "arguments": nested(300)}), "100 deep"),
+    "tools nested without end": (
+        json.dumps({"messages": [ASK, SAY], "tools": [{"function": nested(300)}]}),
+        "100 deep",
+    ),
+    "a row nested without end": ('{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON"),
     "tools that are text": (json.dumps({"messages": [ASK, SAY], "tools": "add"}), "no list of objects"),
     "a tool that is text": (json.dumps({"messages": [ASK, SAY], "tools": ["add"]}), "no list of objects"),
     "a tool whose function is text": (

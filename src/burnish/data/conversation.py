@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,10 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 
 PRIVATE = ("\U000f0000", "\U000f0001")
 """The characters with which transformers sets typed special tokens apart."""
+DEEPEST = 100
+"""Objects and lists within one another, in calls, tools and whatever else a row says of a message; what
+walks them calls itself once a level."""
+
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 
 
@@ -178,6 +182,7 @@ def _message(raw: Any, number: int, source: Source) -> Message:
             f"{where} holds half of a surrogate pair", why="It is no text.", fix="Repair or remove it."
         ) from error
     _require_reasoning(extra, where)
+    _require_shallow(extra, where)
     weight, spans = _weight(raw, where), _spans(raw, content, where)
     if role != "assistant" and (weight or spans):
         raise DataError(
@@ -272,6 +277,26 @@ def _require_tools(tools: Sequence[Any], source: Source) -> None:
                 fix='Write {"type": "function", "function": {"name": ..., "description": ..., "parameters": '
                 "{...}}}.",
             )
+
+        _require_shallow(function, f"{source}: tool {number}")
+
+
+def _require_shallow(value: Any, where: str) -> None:
+    level, depth = [value], 0
+    while level := [inner for outer in level for inner in _within(outer)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise DataError(
+                f"{where}: it holds objects or lists more than {DEEPEST} deep",
+                why="No template can be proven to write them.",
+                fix="Flatten it, or take the row out.",
+            )
+
+
+def _within(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _require_reasoning(extra: Mapping[str, Any], where: str) -> None:
