@@ -70,18 +70,18 @@ def test_rows_without_anything_to_learn_stand_in_the_ledger() -> None:
 
 
 def test_nothing_is_cut_without_a_limit_and_whole_exchanges_with_one() -> None:
-    exchange = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "the dog"}]
-    long = {"messages": exchange * 400}
+    text = " ".join(["the cat"] * 30)
+    long = {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "the dog"}] * 40}
     (whole,) = SFTDataset([long], small_tokenizer())
     assert len(whole.input_ids) > 2048
-    dataset = SFTDataset([long], small_tokenizer(), max_length=64)
+    dataset = SFTDataset([long], small_tokenizer(), max_length=128)
     (cut,) = dataset
-    assert len(cut.input_ids) <= 64
+    assert len(cut.input_ids) <= 128
     assert cut.input_ids == whole.input_ids[-len(cut.input_ids) :]
     assert dataset.ledger.counts["shortened"] == 1
     assert dataset.ledger.lost_trained == whole.trained_tokens - cut.trained_tokens
-    with pytest.raises(DataError, match=r"<memory>:1: \d+ tokens, at most 64 fit"):
-        SFTDataset([long], small_tokenizer(), max_length=64, too_long="error")
+    with pytest.raises(DataError, match=r"<memory>:1: \d+ tokens, at most 128 fit"):
+        SFTDataset([long], small_tokenizer(), max_length=128, too_long="error")
 
 
 def test_train_on_says_which_turns_are_learnt() -> None:

@@ -23,6 +23,22 @@ MOST_PLANS = 4096
 """Blueprints kept: one for each shape of conversation and turn that was met."""
 
 
+class _Row:
+    """A conversation's messages and tools, and what is invented in their place, made once where it is
+    asked for: a conversation of hundreds of turns asks as often."""
+
+    def __init__(self, messages: Messages, tools: Messages) -> None:
+        self.messages, self.tools = messages, tools
+
+    @cached_property
+    def invented(self) -> Invention:
+        return invented(self.messages, self.tools)
+
+    @cached_property
+    def with_tags(self) -> Invention:
+        return invented(self.messages, self.tools, keep_tags=True)
+
+
 class ChatTemplate:
     """A tokenizer's chat template with ``options`` as variables and the remedies chosen for it.
 
@@ -136,17 +152,10 @@ class ChatTemplate:
             return []
         messages, tools = self.marked(conversation)
         self._require_same_as_parts(conversation, learnt[-1] + 1)
-        made = invented(messages, tools)
-        return [self._turn(conversation, messages, tools, made, index) for index in learnt]
+        row = _Row(messages, tools)
+        return [self._turn(conversation, row, index) for index in learnt]
 
-    def _turn(
-        self,
-        conversation: Conversation,
-        messages: Messages,
-        tools: Messages,
-        made: Invention,
-        index: int,
-    ) -> Turn:
+    def _turn(self, conversation: Conversation, row: _Row, index: int) -> Turn:
         try:
             if not index:
                 raise TemplateError(
@@ -155,7 +164,6 @@ class ChatTemplate:
                     fix='Mark the message with "train": false: it is then given and not learnt.',
                     law="served",
                 )
-            kept, tagged = made, invented(messages, tools, keep_tags=True)
             fault = TemplateError(
                 "law 'faithful' fails: the template changes what the row says",
                 why="It does not do so with other texts of this kind: it rewrites, cuts or leaves out "
@@ -164,14 +172,15 @@ class ChatTemplate:
             )
             # With its tags, where the template looks for them in contents or refuses what is invented; and
             # once more from the beginning, where what a template writes is another by now: the date.
-            for made, again in ((kept, False), (tagged, False), (kept, True)):
+            for keep_tags, again in ((False, False), (True, False), (False, True)):
                 if again and not self._reads_the_clock:
                     continue
+                made = row.with_tags if keep_tags else row.invented
                 try:
                     plan = self._plan(made, index, again)
-                    turn = proven_turn(self.rules, plan, made.forms, messages, tools, index)
+                    turn = proven_turn(self.rules, plan, made.forms, row.messages, row.tools, index)
                 except TemplateError as error:
-                    fault = error if made is kept else fault
+                    fault = fault if keep_tags else error
                     continue
                 if turn:
                     return turn

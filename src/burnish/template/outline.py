@@ -9,8 +9,10 @@ the outline has it: nothing is looked for, so nothing is found by chance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from burnish.template.parts import NAMES, Part
 
@@ -41,7 +43,12 @@ class Outline:
         return cls(text, (*pieces, text[end:]))
 
     def count(self, part: Part) -> int:
-        return self.text.count(part.shown)
+        # A part that keeps its tags is several names.
+        return self._counts.get(part.shown) or self.text.count(part.shown)
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(self.pieces[1::2])
 
     @property
     def template_text(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from burnish.data.conversation import SYSTEM_ROLES
@@ -189,9 +189,9 @@ class _Blueprint:
                 lost[f"message {part.message + 1} ({role})"] = None
             else:
                 lost[f"the tool calls of message {part.message + 1}"] = None
-        for number in range(hidden, self.index):
-            calls = [part for part in self.parts if part.message == number and prompt.count(part)]
-            if not lost and not _calls_in_order(prompt.text, calls):
+        said = [part for part in self.parts if part.kind in ("call", "argument") and part.message >= hidden]
+        for number, calls in groupby(said, key=lambda part: part.message):
+            if not lost and not _calls_in_order(prompt.text, [call for call in calls if prompt.count(call)]):
                 lost[f"the tool calls of message {number + 1}"] = None
         if lost:
             raise _broken("faithful", f"the rendered turn has not kept {', '.join(lost)}", TRAINED_AS_SAID)

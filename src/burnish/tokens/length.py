@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -91,11 +91,9 @@ def _shorter(
 def _left(example: Example, template: ChatTemplate, limit: int) -> tuple[list[Example], int]:
     assert example.conversation is not None
     end = example.turns[-1] + 1
-    for first in _exchanges(example.conversation, end)[1:]:
-        found = _part(example, template, first, end)
-        if all(len(e.input_ids) <= limit for e in found):
-            return found, len(example.input_ids) - _tokens(found)
-    return [], len(example.input_ids)
+    starts = _exchanges(example.conversation, end)
+    _, last = _longest(len(starts) - 1, limit, lambda count: _part(example, template, starts[-count], end))
+    return last, len(example.input_ids) - _tokens(last)
 
 
 def _split(example: Example, template: ChatTemplate, limit: int) -> tuple[list[Example], int]:
@@ -105,16 +103,17 @@ def _split(example: Example, template: ChatTemplate, limit: int) -> tuple[list[E
     kept: list[list[Example]] = []
     left_out: list[list[Example]] = []
     place = 0
+
+    def next_part(count: int) -> list[Example]:
+        return _part(example, template, edges[place], edges[place + count])
+
     while place < len(edges) - 1:
-        part, after = _part(example, template, edges[place], edges[place + 1]), place + 1
-        fits = all(len(e.input_ids) <= limit for e in part)
-        while fits and after < len(edges) - 1:
-            longer = _part(example, template, edges[place], edges[after + 1])
-            if any(len(e.input_ids) > limit for e in longer):
-                break
-            part, after = longer, after + 1
-        (kept if fits else left_out).append(part)
-        place = after
+        count, part = _longest(len(edges) - 1 - place, limit, next_part)
+        if count:
+            kept.append(part)
+        else:
+            left_out.append(next_part(1))
+        place += max(count, 1)
     # Each part repeats the system turns, of s tokens: together the parts have (parts - 1) * s too many.
     if not kept:
         return [], len(example.input_ids)
@@ -123,6 +122,21 @@ def _split(example: Example, template: ChatTemplate, limit: int) -> tuple[list[E
     system = repeated / (len(parts) - 1) if len(parts) > 1 else 0.0
     lost = sum(map(_tokens, left_out)) - system * len(left_out)
     return [e for part in kept for e in part], round(lost)
+
+
+def _longest(exchanges: int, limit: int, part: Callable[[int], list[Example]]) -> tuple[int, list[Example]]:
+    """The most of so many exchanges whose examples fit, and these; 0 where not one does. More exchanges have
+    more tokens: the number is doubled, then halved between the last that fits and the first that does not,
+    since a ``part`` of hundreds takes long to make."""
+    fits, found, beyond = 0, list[Example](), exchanges + 1
+    while beyond - fits > 1:
+        count = min(2 * fits or 1, (fits + beyond) // 2)
+        made = part(count)
+        if all(len(example.input_ids) <= limit for example in made):
+            fits, found = count, made
+        else:
+            beyond = count
+    return fits, found
 
 
 def _tokens(examples: Sequence[Example]) -> int:
