@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from burnish.errors import RunError
+from burnish.errors import BurnishError, RunError
 
 STAGED = ".writing-"
 """How the name of a file begins that is not yet whole."""
@@ -83,7 +83,15 @@ def flush(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises ``BurnishError`` for a file that is missing, or that is torn or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BurnishError(
+            f"{path} cannot be read: {error}",
+            why="What it says of the folder beside it is needed.",
+            fix="Put it back, or copy the whole folder again.",
+        ) from error
 
 
 def sha256(path: Path) -> str:

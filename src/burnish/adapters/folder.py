@@ -13,8 +13,10 @@ from transformers import PreTrainedModel
 
 from burnish.adapters.saved import BOTTLENECK, CONFIG
 from burnish.data.memory import MEMORY
+from burnish.errors import ModelError
 from burnish.files import read_json
 from burnish.model.borrow import holds_weights_of, weights_digest
+from burnish.model.load import opening
 from burnish.model.quantize import Kind
 
 METADATA = "burnish.json"
@@ -47,8 +49,10 @@ class BaseIdentity:
 def base_of(folder: Path) -> BaseIdentity:
     """The base of a model in a folder that burnish wrote, or of an adapter that peft did."""
     if base := metadata_of(folder).get("base"):
-        return BaseIdentity(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
-    return BaseIdentity(read_json(folder / CONFIG)["base_model_name_or_path"], None, "none", None)
+        with opening(f"{folder / METADATA} does not say which base it was trained on"):
+            return BaseIdentity(base["name"], base["revision"], base.get("quantize", "none"), base["sha256"])
+    with opening(f"{folder / CONFIG} does not say which base it was trained on"):
+        return BaseIdentity(str(read_json(folder / CONFIG)["base_model_name_or_path"]), None, "none", None)
 
 
 def base_in_memory(model: PreTrainedModel) -> BaseIdentity:
@@ -67,7 +71,11 @@ def base_in_memory(model: PreTrainedModel) -> BaseIdentity:
 
 def metadata_of(folder: Path) -> dict[str, Any]:
     """What ``burnish.json`` holds; empty where burnish did not write the folder."""
-    metadata: dict[str, Any] = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
+    if not (folder / METADATA).is_file():
+        return {}
+    metadata = read_json(folder / METADATA)
+    if not isinstance(metadata, dict):
+        raise ModelError(f"{folder / METADATA} is not what burnish writes there", fix="Put it back.")
     return metadata
 
 
@@ -78,11 +86,12 @@ def is_adapter(location: str) -> bool:
 
 def kind_of(folder: Path) -> str:
     """An adapter's method, by the names that configs have for it."""
-    settings = read_json(folder / CONFIG)
-    if settings["peft_type"] == BOTTLENECK:
-        return "bottleneck"
-    kind = str(settings["peft_type"]).lower().removesuffix("_tuning")
-    return "dora" if kind == "lora" and settings.get("use_dora") else kind
+    with opening(f"{folder / CONFIG} is no adapter's config"):
+        settings = read_json(folder / CONFIG)
+        if settings["peft_type"] == BOTTLENECK:
+            return "bottleneck"
+        kind = str(settings["peft_type"]).lower().removesuffix("_tuning")
+        return "dora" if kind == "lora" and settings.get("use_dora") else kind
 
 
 def weights_sha256(location: str) -> str | None:

@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from transformers import (
-    AutoConfig,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from burnish.adapters.folder import (
     BaseIdentity,
@@ -35,11 +29,12 @@ from burnish.model.load import (
     PEBBLE,
     Dtype,
     commit_of,
-    first_line,
     load_plain,
     load_plain_tokenizer,
     locate_folder,
     quiet_libraries,
+    read_config,
+    read_generation_config,
 )
 from burnish.model.quantize import Kind, dequantize
 from burnish.template import ChatTemplate
@@ -73,7 +68,7 @@ def load_model(
     base_only: bool = False,
     dequantized: bool = False,
     device: str | None = None,
-    base_model: PreTrainedModel | None = None,
+    base_model: PreTrainedModel | str | None = None,
 ) -> LoadedModel:
     """Load a causal language model and its tokenizer from a folder, a run folder, a Hub id or ``pebble``.
 
@@ -81,7 +76,8 @@ def load_model(
     the base without it, with the adapter's tokenizer and template; ``dequantized``: the base's weights in
     fp32, at the values that the quantized ones stand for. ``quantize``: of a plain model. ``device``: where
     to; unset: to the GPU where there is one. ``base_model``: the base that a run or an adapter began from,
-    where that is a model in memory; it stays as it is. Raises ``ModelError`` for what is missing, unsafe
+    where that is a model in memory (it stays as it is), or where its folder is now, if it has moved. The
+    model's own ``generate`` stops where its training did. Raises ``ModelError`` for what is missing, unsafe
     (pickles), no model, or an adapter that does not fit.
     """
     quiet_libraries()
@@ -94,11 +90,7 @@ def load_model(
             folder, tokenizer, dtype, home, base_model, base_only=base_only, dequantized=dequantized
         )
     elif base_only and metadata:
-        base = base_of(folder)
-        if base_model is None:
-            model = load_model(base.name, revision=base.revision, dtype=dtype, device=home).model
-        else:
-            model = _borrowed_base(folder, base, dtype, home, base_model)
+        model = _base_model(folder, base_of(folder), dtype, home, base_model)
     else:
         model = load_plain(location, revision, dtype, quantize, home)
     typed = metadata.get("typed_tokens", "text")
@@ -124,11 +116,7 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> LoadedTokenizer
     location = locate(name)
     tokenizer = load_plain_tokenizer(location, revision)
     base = locate(base_of(Path(location)).name) if is_adapter(location) else location
-    local = Path(base).is_dir()
-    try:
-        config = AutoConfig.from_pretrained(base, revision=revision, local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{base} has no config that loads: {first_line(error)}") from error
+    config = read_config(base, revision)
     return LoadedTokenizer(
         tokenizer,
         location,
@@ -156,13 +144,7 @@ def borrowed_model(
 
 def stop_ids_of(location: str, revision: str | None) -> tuple[int, ...]:
     """Where generation stops by a model's own ``generation_config.json``; nowhere, where it has none."""
-    try:
-        generation = GenerationConfig.from_pretrained(
-            location, revision=revision, local_files_only=Path(location).is_dir()
-        )
-    except (OSError, ValueError):
-        return ()
-    return stop_ids_in(generation)
+    return stop_ids_in(read_generation_config(location, revision))
 
 
 def stop_ids_in(generation: GenerationConfig | None) -> tuple[int, ...]:
@@ -197,15 +179,7 @@ def shape_of(name: str, revision: str | None = None) -> PretrainedConfig:
     location = str(folder) if is_plain else locate(name)
     if is_adapter(location):
         raise ModelError(f"{name} is an adapter, not a whole model", fix="Name its base.")
-    try:
-        return AutoConfig.from_pretrained(
-            location, revision=revision, local_files_only=Path(location).is_dir()
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{name} has no config that loads: {first_line(error)}",
-            fix="Give a folder with config.json, a Hub id (owner/name) or pebble, that transformers knows.",
-        ) from error
+    return read_config(location, revision)
 
 
 def _load_adapted(
@@ -213,41 +187,66 @@ def _load_adapted(
     tokenizer: PreTrainedTokenizerBase,
     dtype: Dtype,
     device: str,
-    base_model: PreTrainedModel | None,
+    base_model: PreTrainedModel | str | None,
     *,
     base_only: bool,
     dequantized: bool,
 ) -> PreTrainedModel:
     """The adapter's base with the adapter in it, or (``base_only``) without it."""
-    base = base_of(folder)
-    if base_model is None:
-        model = _checked_base(folder, base, dtype, device)
-    else:
-        model = _borrowed_base(folder, base, dtype, device, base_model)
+    model = _base_model(folder, base_of(folder), dtype, device, base_model)
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     if dequantized:
         model = dequantize(model)
-    return model if base_only else attach(model, folder)
+    if base_only:
+        return model
+    adapted = attach(model, folder)
+    if generation := read_generation_config(str(folder), None):
+        # A wrapper of peft's hands its own on to the model in it.
+        for part in (adapted, model):
+            part.generation_config = copy.deepcopy(generation)
+    return adapted
 
 
-def _checked_base(folder: Path, base: BaseIdentity, dtype: Dtype, device: str) -> PreTrainedModel:
+def _base_model(
+    folder: Path, base: BaseIdentity, dtype: Dtype, device: str, given: PreTrainedModel | str | None
+) -> PreTrainedModel:
+    """The base that the model in ``folder`` was trained on: loaded from where it was then or is now, or the
+    one in memory. Raises ``ModelError`` where its weights are others by now."""
+    if isinstance(given, PreTrainedModel):
+        _require_same_base(folder, base, base_in_memory(given))
+        kind = None if dtype == "auto" else DTYPES[dtype]
+        return borrow(given, own_weights=False, dtype=kind, device=device)
+    name = given or base.name
+    location = _locate_base(folder, name)
     with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
-        found = beside.submit(weights_sha256, locate(base.name))
-        model = load_model(
-            base.name, revision=base.revision, dtype=dtype, quantize=base.quantize, device=device
-        ).model
+        found = beside.submit(weights_sha256, location)
+        model = load_plain(location, base.revision, dtype, base.quantize, device)
         # A Hub id without local files has no hash; its revision stands for it.
-        _require_same_base(folder, base, replace(base, sha256=found.result()))
+        name = name if base.sha256 else base.name  # there is nothing but its name to know it by
+        _require_same_base(folder, base, replace(base, name=name, sha256=found.result()))
     return model
 
 
-def _borrowed_base(
-    folder: Path, base: BaseIdentity, dtype: Dtype, device: str, base_model: PreTrainedModel
-) -> PreTrainedModel:
-    _require_same_base(folder, base, base_in_memory(base_model))
-    kind = None if dtype == "auto" else DTYPES[dtype]
-    return borrow(base_model, own_weights=False, dtype=kind, device=device)
+def _locate_base(folder: Path, name: str) -> str:
+    try:
+        location = locate(name)
+    except ModelError as error:
+        raise ModelError(
+            f"{folder} needs its base, and {error.what}",
+            why=error.why or "What is saved there was learnt on the weights of that base.",
+            fix=f"Say where it is now: --base-model FOLDER, in Python load_model({str(folder)!r}, "
+            "base_model=...)."
+            if name != MEMORY
+            else error.fix,
+        ) from error
+    if is_adapter(location):
+        raise ModelError(
+            f"{folder} says that its base is {name}, which is an adapter itself",
+            why="An adapter holds what a whole model lacks, and nothing of that model.",
+            fix="Mend base_model_name_or_path in its adapter_config.json, or name the base: --base-model.",
+        )
+    return location
 
 
 def _require_same_base(folder: Path, base: BaseIdentity, found: BaseIdentity) -> None:

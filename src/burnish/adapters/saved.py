@@ -33,6 +33,7 @@ from burnish.adapters.bottleneck import add_bottlenecks, bottlenecks_of
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
 from burnish.files import read_json, write_json
+from burnish.model.load import opening
 from burnish.model.quantize import is_quantized
 
 CONFIG = "adapter_config.json"
@@ -124,7 +125,8 @@ def attach(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     Raises ``ModelError`` where its tensors are not those that this base needs, or where it changes nothing.
     """
     settings = read_json(folder / CONFIG)
-    tensors = load_file(folder / WEIGHTS, device=str(model.device))
+    with opening(f"{folder / WEIGHTS} cannot be read", "It is cut off or missing: copy the folder again."):
+        tensors = load_file(folder / WEIGHTS, device=str(model.device))
     with _fitting(folder, model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's, of keys: they are looked at here
         if settings["peft_type"] == BOTTLENECK:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.streamers import TextStreamer
 
 from burnish.data import Conversation
@@ -71,18 +72,19 @@ def generate(
         for first in range(0, len(numbers), LARGEST_BATCH):
             group = numbers[first : first + LARGEST_BATCH]
             ids = torch.tensor([list(prompts[number]) for number in group], device=model.device)
-            output = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=room,
-                eos_token_id=list(stop_ids),
-                pad_token_id=stop_ids[0],
-                do_sample=sampling.temperature > 0,
-                temperature=sampling.temperature or None,
-                top_p=sampling.top_p if sampling.temperature > 0 else None,
-                top_k=None,
-                streamer=_Streamer(tokenizer, stream, stop_ids) if stream else None,
-            )
+            with _generation_of_ours(model):
+                output = model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    max_new_tokens=room,
+                    eos_token_id=list(stop_ids),
+                    pad_token_id=stop_ids[0],
+                    do_sample=sampling.temperature > 0,
+                    temperature=sampling.temperature or None,
+                    top_p=sampling.top_p if sampling.temperature > 0 else None,
+                    top_k=None,
+                    streamer=_Streamer(tokenizer, stream, stop_ids) if stream else None,
+                )
             for number, row in zip(group, output[:, length:].tolist(), strict=True):
                 answers[number] = _answer(tokenizer, row, stop_ids)
             progress(len(answers))
@@ -99,6 +101,21 @@ def answer_all(
     """The model's next turn in each conversation, through the chat template."""
     prompts = [token_ids(template.tokenizer, template.prompt(c)) for c in conversations]
     return generate(model, template.tokenizer, prompts, template.stop_ids, sampling, progress=progress)
+
+
+@contextmanager
+def _generation_of_ours(model: PreTrainedModel) -> Iterator[None]:
+    """Within the block the model has no generation config of its own: a penalty for repetitions, forbidden
+    tokens or a time limit in it would join what ``Sampling`` says."""
+    found = [(part, getattr(part, "generation_config", None)) for part in model.modules()]
+    owners = [(part, own) for part, own in found if isinstance(own, GenerationConfig)]
+    for part, _ in owners:
+        part.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        for part, own in owners:
+            part.generation_config = own
 
 
 def _answer(tokenizer: PreTrainedTokenizerBase, row: list[int], stop_ids: Sequence[int]) -> Answer:

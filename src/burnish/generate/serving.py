@@ -21,13 +21,17 @@ NONE = "none"
 
 
 def open_model(
-    name: str, *, base_only: bool = False, dtype: Dtype = "auto", base_model: PreTrainedModel | None = None
+    name: str,
+    *,
+    base_only: bool = False,
+    dtype: Dtype = "auto",
+    base_model: PreTrainedModel | str | None = None,
 ) -> tuple[PreTrainedModel, ChatTemplate]:
     """Open a run, a model folder, a Hub id or pebble, with the template (and its options) of its training.
 
     ``base_only``: the base that a run started from, behind the run's template; ``base_model``: that base,
-    where it is in memory. A model without a template is given ChatML-lite, which it never learned: it will
-    answer as a base answers.
+    where it is in memory, or its folder where that has moved. A model without a template is given
+    ChatML-lite, which it never learned: it will answer as a base answers.
     """
     loaded = load_model(name, base_only=base_only, dtype=dtype, base_model=base_model)
     if not loaded.tokenizer.chat_template:

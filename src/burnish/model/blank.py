@@ -6,22 +6,21 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from burnish.errors import ModelError
 from burnish.model.layers import layers_of
-from burnish.model.load import first_line
+from burnish.model.load import opening
 from burnish.model.quantize import Kind, MetaQuantizedLinear
 
 
 def blank_model(config: PretrainedConfig, dtype: torch.dtype, quantize: Kind = "none") -> PreTrainedModel:
     """The causal language model of this shape, on the meta device. Raises ``ModelError`` where there is
     none."""
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"a {config.model_type} is no causal language model that transformers knows: {first_line(error)}"
-        ) from error
+    with (
+        opening(f"a {config.model_type} is no causal language model that transformers knows"),
+        torch.device("meta"),
+    ):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, trust_remote_code=False
+        )
     if quantize != "none":
         for layer in layers_of(model):
             for name, module in list(layer.named_modules()):

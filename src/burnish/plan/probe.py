@@ -74,7 +74,7 @@ def _with_layers(shape: PretrainedConfig, count: int) -> PretrainedConfig | None
 def _pass_of(
     config: RunConfig, shape: PretrainedConfig, dtype: torch.dtype, device: str
 ) -> Callable[[], None]:
-    model = AutoModelForCausalLM.from_config(shape, dtype=dtype).to(device)
+    model = AutoModelForCausalLM.from_config(shape, dtype=dtype, trust_remote_code=False).to(device)
     if config.adapter.kind == "none":
         model.requires_grad_(True)
     else:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from burnish.adapters.folder import (
     METADATA,
@@ -32,7 +32,7 @@ from burnish.errors import ConfigError, DataError, ModelError, RunError
 from burnish.files import STAGED, read_json, write_json, writing
 from burnish.model.forward import Forward, choose_forward
 from burnish.model.head import Features
-from burnish.model.load import DTYPES, Dtype
+from burnish.model.load import DTYPES, Dtype, read_config
 from burnish.prepare.rows import RowEncoder, fitted_rows
 from burnish.run.artifact import save_final
 from burnish.run.folder import RunFolder
@@ -193,8 +193,7 @@ def _type(job: MergeJob, dtype: Dtype) -> torch.dtype:
     if dtype != "auto":
         return DTYPES[dtype]
     location = locate(job.base.name)
-    local = Path(location).is_dir()
-    own = AutoConfig.from_pretrained(location, revision=job.base.revision, local_files_only=local).dtype
+    own = read_config(location, job.base.revision).dtype
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
