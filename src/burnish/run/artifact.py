@@ -23,8 +23,9 @@ def save_final(
 ) -> None:
     """Write ``folder`` whole or not at all. ``save`` writes the weights: with an adapter, only that.
 
-    Plain transformers and peft load it, and stop where training stopped: the stop ids stand in
-    ``generation_config.json``.
+    Plain transformers load a whole model and stop where training stopped: the stop ids stand in
+    ``generation_config.json``. Of an adapter's folder plain loaders do not read that; docs/adapters.md has
+    the lines that say it.
     """
     staged = folder.with_name(f"{STAGED}{folder.name}")
     for leftover in (staged, folder):
