@@ -106,6 +106,7 @@ def test_rows_without_the_shared_data_have_lengths_like_alpacas(
     assert 130 < learnt < 200, "Alpaca's are 163"
 
 
+@pytest.mark.slow
 def test_burnish_and_trl_train_the_same(tmp_path: Path) -> None:
     """Two steps, the second of two rows, each tool in a process of its own."""
     pytest.importorskip("trl")
@@ -120,6 +121,7 @@ def test_burnish_and_trl_train_the_same(tmp_path: Path) -> None:
     assert ours["losses"][1] != ours["losses"][0]
 
 
+@pytest.mark.slow
 def test_a_checkout_steps_beside_itself() -> None:
     pairs = before.paired(before.ROOT, "tiny", "lora", 2, compile=False)
     assert len(pairs) == 2
