@@ -4,6 +4,7 @@ is torn or forged is an error that names its file."""
 from __future__ import annotations
 
 import ast
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import burnish
 from burnish.adapters.load import load_model, load_tokenizer, shape_of
+from burnish.cli.main import main
 from burnish.errors import BurnishError, ModelError
 from burnish.generate import Sampling, generate
 from burnish.model import load
@@ -267,3 +270,98 @@ def test_only_what_we_say_decides_how_answers_are_chosen(tmp_path: Path) -> None
     assert generate(model, byte_tokenizer(), prompts, [0], Sampling(max_new_tokens=12)) == expected
     assert model.generation_config.repetition_penalty == 5.0, "it is the user's model"
     assert transformers.GenerationConfig.from_pretrained(folder).num_beams == 2
+
+
+# Bases of adapters
+
+
+def adapter(folder: Path) -> tuple[Path, Path]:
+    """An adapter of peft's that changes something, with its tokenizer, and the folder of its base."""
+    base = checkpoint(folder / "base")
+    model = get_peft_model(tiny_model("llama", len(byte_tokenizer())), LoraConfig(target_modules=["q_proj"]))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.ones_(weight)
+    model.peft_config["default"].base_model_name_or_path = str(base)
+    model.save_pretrained(folder / "adapter")
+    byte_tokenizer().save_pretrained(folder / "adapter")
+    return folder / "adapter", base
+
+
+def test_a_base_that_has_moved_is_named_with_its_adapter_and_can_be_given(tmp_path: Path) -> None:
+    folder, base = adapter(tmp_path)
+    before = load_model(str(folder), dtype="float32").model.state_dict()
+    moved = base.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        ModelError, match=r"adapter needs its base, and .*base: no such model folder"
+    ) as caught:
+        load_model(str(folder))
+    assert "--base-model" in caught.value.fix
+    after = load_model(str(folder), dtype="float32", base_model=str(moved)).model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_adapter_that_is_its_own_base_is_refused(tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path)
+    with_json(folder / "adapter_config.json", base_model_name_or_path=str(folder))
+    with pytest.raises(ModelError, match="which is an adapter itself"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("harm", [cut, pointer, another])
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_torn_file_of_an_adapter_is_an_error(
+    name: str, harm: Callable[[Path], None], tmp_path: Path
+) -> None:
+    folder, _ = adapter(tmp_path)
+    harm(folder / name)
+    with pytest.raises(BurnishError) as caught:
+        load_model(str(folder))
+    assert str(folder) in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "changes", [{"peft_type": None}, {"peft_type": "NONE"}, {"base_model_name_or_path": 7}]
+)
+def test_an_adapters_config_that_says_nonsense_is_an_error(changes: dict[str, Any], tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path)
+    with_json(folder / "adapter_config.json", **changes)
+    with pytest.raises(BurnishError):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("written", ["[]", "{", '{"base": {"name": "a"}}', '{"base": 7}'])
+def test_what_burnish_wrote_beside_a_model_may_be_torn_too(written: str, tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path)
+    (folder / "burnish.json").write_text(written)
+    with pytest.raises(BurnishError, match=r"burnish\.json"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "adapter", "hi", "--base-model", "elsewhere", "--max-new-tokens", "2"],
+        ["chat", "adapter", "--base-model", "elsewhere"],
+        ["merge", "adapter", "--base-model", "elsewhere", "--out", "out", "--data", "rows.jsonl"],
+    ],
+    ids=["generate", "chat", "merge"],
+)
+def test_the_commands_take_a_base_that_has_moved(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, base = adapter(tmp_path)
+    base.rename(tmp_path / "elsewhere")
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("/quit\n"))
+    place = words.index("--base-model")
+    for given, code in ((words[:place] + words[place + 2 :], 1), (words, 0)):
+        monkeypatch.setattr("sys.argv", ["burnish", *given])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+            raise SystemExit(0)
+        printed = capsys.readouterr().err
+        assert (leaving.value.code or 0) == code, printed
+        assert ("needs its base" in printed) == bool(code)

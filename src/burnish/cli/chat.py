@@ -28,6 +28,9 @@ def chat(
         typer.Option(help="A run to have at hand on the same base, as NAME=RUN or RUN; repeatable."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Talk to the base that a run started from.")] = False,
+    base_model: Annotated[
+        str | None, typer.Option(help="The base of an adapter, where its folder has moved.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 1.0,
@@ -41,6 +44,10 @@ def chat(
 
     console = Console(highlight=False)
     adapter_set = None
+    if adapter and base_model:
+        raise ConfigError(
+            "--adapter puts several on one base", fix="Name it first: burnish chat BASE --adapter RUN"
+        )
     if adapter:
         adapter_set = open_adapter_set(adapter, model)
         weights = {} if base else {next(iter(adapter_set.templates)): 1.0}
@@ -53,7 +60,7 @@ def chat(
     elif model is None:
         raise ConfigError("chat with what?", fix="burnish chat runs/quickstart")
     else:
-        opened, template = open_model(model, base_only=base)
+        opened, template = open_model(model, base_only=base, base_model=base_model)
         console.print(f"{model}{' (its base)' if base else ''}.", style="dim", markup=False)
     console.print(HELP, style="dim", markup=False)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)

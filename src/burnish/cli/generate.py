@@ -20,6 +20,9 @@ def generate(
         typer.Option(help="A .jsonl of messages rows: each is answered after its last user turn."),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the base that a run started from.")] = False,
+    base_model: Annotated[
+        str | None, typer.Option(help="The base of an adapter, where its folder has moved.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt for PROMPT.")] = None,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest token.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Choose among tokens of this total probability.")] = 1.0,
@@ -39,7 +42,7 @@ def generate(
     else:
         assert data is not None
         asked = [conversation.asked for conversation in read(data)]
-    opened, template = open_model(model, base_only=base)
+    opened, template = open_model(model, base_only=base, base_model=base_model)
     sampling = Sampling(temperature, top_p, seed, max_new_tokens)
     answers = answer_all(opened, template, asked, sampling)
     for conversation, answer in zip(asked, answers, strict=True):

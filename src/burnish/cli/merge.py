@@ -14,6 +14,9 @@ def merge(
     dtype: Annotated[
         str, typer.Option(help="Of the weights: bfloat16 or float32; auto: the base's own.")
     ] = "auto",
+    base_model: Annotated[
+        str | None, typer.Option(help="The base of an adapter, where its folder has moved.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A .jsonl of conversations to prove it on; else the run's own rows.")
     ] = None,
@@ -37,7 +40,16 @@ def merge(
             f"--dtype {dtype}: no such type", fix=f"Choose one of {', '.join(get_args(Dtype))}."
         )
     screen = TerminalScreen()
-    proof = recipe(run, out, dtype=cast(Dtype, dtype), data=data, limit=limit, force=force, screen=screen)
+    proof = recipe(
+        run,
+        out,
+        dtype=cast(Dtype, dtype),
+        base_model=base_model,
+        data=data,
+        limit=limit,
+        force=force,
+        screen=screen,
+    )
     screen.say("\nThe merged model, read back, against the adapter as it was trained:")
     table = Table()
     table.add_column("measured", no_wrap=True)

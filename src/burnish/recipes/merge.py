@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def merge(
     out: Path,
     *,
     dtype: Dtype = "auto",
+    base_model: str | None = None,
     data: Path | None = None,
     limit: float | None = None,
     force: bool = False,
@@ -96,10 +97,10 @@ def merge(
 ) -> MergeProof:
     """Add the adapter ``name`` (a run or an adapter's folder) into its base and write the sum to ``out``.
 
-    ``dtype`` auto: the base's own type. ``limit``: of the proof; unset: what rounding explains. ``out``
-    appears whole or not at all, and only where the proof holds or ``force`` is given; ``burnish.json`` in it
-    has the proof. Raises ``ModelError`` for what cannot be merged and for a merge that is not what was
-    trained.
+    ``dtype`` auto: the base's own type. ``base_model``: where the base is now, if it has moved. ``limit``: of
+    the proof; unset: what rounding explains. ``out`` appears whole or not at all, and only where the proof
+    holds or ``force`` is given; ``burnish.json`` in it has the proof. Raises ``ModelError`` for what cannot
+    be merged and for a merge that is not what was trained.
     """
     screen = screen or SilentScreen()
     if out.exists() or out.is_symlink():
@@ -108,7 +109,7 @@ def merge(
             why="A merge never overwrites what is there.",
             fix="Choose another --out, or remove it.",
         )
-    job = _merge_job(name, data)
+    job = _merge_job(name, base_model, data)
     staged = out.with_name(f"{STAGED}{out.name}")
     try:
         with _writing(out):
@@ -131,7 +132,7 @@ def merge(
     return proof
 
 
-def _merge_job(name: str, data: Path | None) -> MergeJob:
+def _merge_job(name: str, base_model: str | None, data: Path | None) -> MergeJob:
     """What is to be merged; refuses what cannot be, before anything is loaded."""
     location = locate(name)
     if not is_adapter(location):
@@ -156,7 +157,8 @@ def _merge_job(name: str, data: Path | None) -> MergeJob:
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    return MergeJob(folder, base_of(folder), config, rows)
+    base = base_of(folder)
+    return MergeJob(folder, replace(base, name=base_model or base.name), config, rows)
 
 
 def _config(*places: Path) -> RunConfig:
@@ -174,6 +176,7 @@ def _write(job: MergeJob, staged: Path, dtype: Dtype, screen: Screen) -> torch.d
     loaded = load_model(
         str(job.folder),
         dtype=job.config.model.dtype,
+        base_model=job.base.name,
         dequantized=job.base.quantize != "none",
         device="cpu",  # where there is memory: what was packed is held in fp32
     )
@@ -232,7 +235,7 @@ def _prove(
 ) -> MergeProof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
-    live = load_model(str(job.folder), dtype=job.config.model.dtype)
+    live = load_model(str(job.folder), dtype=job.config.model.dtype, base_model=job.base.name)
     template = live.chat_template()
     positions = getattr(live.model.config, "max_position_embeddings", None)
     batches, conversations = _batches(job, template, positions)
