@@ -227,3 +227,22 @@ def test_the_published_schema_is_that_of_the_config() -> None:
     """Editors check a run.yaml by it. Made by: python -m burnish.config > docs/run.schema.json"""
     published = Path(__file__).parents[1] / "docs" / "run.schema.json"
     assert json.loads(published.read_text("utf-8")) == RunConfig.model_json_schema()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\n"
+        + "".join(f"b{n}: &b{n} [{', '.join(['*a' if not n else f'*b{n - 1}'] * 9)}]\n" for n in range(9)),
+        "a: &a [*a]",
+        "[" * 5000,
+        "out: 2024-99-99",
+        "out: \ud83d",
+    ],
+    ids=["aliases of aliases", "an alias of itself", "nesting", "no date", "half a character"],
+)
+def test_a_config_that_is_a_trap_is_an_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"run\.yaml"):
+        load_config(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import json
+import resource
+import signal
 import sys
 from datetime import date, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from tokenizers import AddedToken
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from burnish import limits
 from burnish.cli.main import main
 from burnish.data import Conversation
 from burnish.data.read import read
@@ -563,3 +566,38 @@ def test_results_that_name_their_tool_get_the_id_of_its_call() -> None:
     renamed = template.prepared(conversation_of_row((messages, tools))).as_dicts()
     weather, time = (call["id"] for call in renamed[1]["tool_calls"])
     assert [message["tool_call_id"] for message in renamed[2:4]] == [time, weather]
+
+
+RUNAWAY = {
+    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "a product of texts": "{{ 'a' * 4000000000 }}",
+    "a product of texts of the row": "{{ messages[0].content * 4000000000 }}",
+    "a power": "{{ 10 ** (10 ** 10) }}",
+    "a width": "{{ '%4000000000d' % 1 }}",
+    "doubling": "{% set n = namespace(x='a') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "a macro that calls itself": "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}",
+}
+
+
+@pytest.mark.parametrize("how", RUNAWAY)
+def test_a_template_without_an_end_is_ended(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 1.0)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = RUNAWAY[how] + PLAIN
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(TemplateError, match="the chat template was ended") as caught:
+        encode(conversation_of_row(([user("a"), assistant("b")], None)), ChatTemplate(tokenizer))
+    assert not caught.value.remedies and "chatml" in caught.value.fix
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_whatever_a_template_raises_is_an_error_of_it() -> None:
+    for source in (
+        "{{ 1 // 0 }}",
+        "{{ messages[0].content.x.y }}",
+        "{{ [] | first | int('x') }}",
+        "{{ 'a' ~ f() }}",
+    ):
+        error = refusal(with_source(source), SUITE["one turn"])
+        assert error is not None

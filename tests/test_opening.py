@@ -330,6 +330,13 @@ def test_an_adapters_config_that_says_nonsense_is_an_error(changes: dict[str, An
         load_model(str(folder))
 
 
+def test_an_expression_that_never_ends_is_ended(tmp_path: Path) -> None:
+    folder, _ = adapter(tmp_path)
+    with_json(folder / "adapter_config.json", target_modules=r"(([a-z_.0-9]+)+)+!|.*q_proj")
+    with pytest.raises(ModelError, match="does not end"):
+        load_model(str(folder))
+
+
 @pytest.mark.parametrize("written", ["[]", "{", '{"base": {"name": "a"}}', '{"base": 7}'])
 def test_what_burnish_wrote_beside_a_model_may_be_torn_too(written: str, tmp_path: Path) -> None:
     folder, _ = adapter(tmp_path)

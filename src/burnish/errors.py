@@ -4,6 +4,7 @@
     ├── ConfigError         a key, a value or a combination in a config
     ├── DataError           a file or a row; names both
     ├── TemplateError       a chat template breaks a mask law; names the law and the remedies
+    │   └── RunawayTemplateError   it had to be ended
     ├── ModelError          a model folder that is missing, unsafe or does not fit
     ├── RunError            a run folder that is taken, incomplete or does not match
     └── TrainingError       training that cannot go on: no gradient, a loss that is not finite
@@ -49,6 +50,10 @@ class TemplateError(BurnishError):
     ) -> None:
         super().__init__(what, why=why, fix=fix)
         self.law, self.remedies = law, remedies
+
+
+class RunawayTemplateError(TemplateError):
+    """A chat template that had to be ended: no remedy is tried on it."""
 
 
 class ModelError(BurnishError):

@@ -32,6 +32,7 @@ from burnish.model.load import (
     load_plain,
     load_plain_tokenizer,
     locate_folder,
+    opening,
     quiet_libraries,
     read_config,
     read_generation_config,
@@ -162,7 +163,9 @@ def locate(name: str) -> str:
             "(model.save_pretrained) and train from the folder.",
         )
     run = Path(name)
-    if name != PEBBLE and (run / FINAL).is_dir():
+    with opening(f"{name[:200]}: no such model"):
+        finished = (run / FINAL).is_dir()
+    if name != PEBBLE and finished:
         return locate_folder(str(run / FINAL))
     if name != PEBBLE and (run / RUN_CONFIG).is_file():
         raise ModelError(

@@ -7,6 +7,7 @@ peft leaves them out.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from burnish.adapters.bottleneck import add_bottlenecks, bottlenecks_of
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
 from burnish.files import read_json, write_json
+from burnish.limits import TakesTooLong, limited
 from burnish.model.load import opening
 from burnish.model.quantize import is_quantized
 
@@ -150,6 +152,7 @@ def _attach_peft(
     model: PreTrainedModel, written: dict[str, Any], tensors: dict[str, Tensor], folder: Path
 ) -> PeftModel:
     settings = PeftConfig.from_pretrained(str(folder))
+    _require_quick_patterns(settings, model, folder)
     settings.inference_mode = True
     settings.trainable_token_indices = written.get("trainable_token_indices")
     wrapper = PeftModelForCausalLM(model, settings, autocast_adapter_dtype=False)
@@ -161,6 +164,26 @@ def _attach_peft(
     use_trained_embeddings(wrapper)
     wrapper.eval()
     return wrapper
+
+
+def _require_quick_patterns(settings: PeftConfig, model: PreTrainedModel, folder: Path) -> None:
+    """Raises ``ModelError`` for regular expressions of a config that take for ever on the names of modules,
+    with which peft compares them."""
+    patterns: list[Any] = []
+    for key in ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern"):
+        given = getattr(settings, key, None) or ()
+        patterns += [given] if isinstance(given, str) else list(given)
+    names = [name for name, _ in model.named_modules()]
+    try:
+        with limited():
+            for pattern in patterns:
+                for name in names:
+                    re.search(str(pattern), name)
+                    re.fullmatch(str(pattern), name)
+    except TakesTooLong as error:
+        raise _misfit(folder, model, f"an expression in its {CONFIG} does not end") from error
+    except re.error as error:
+        raise _misfit(folder, model, f"an expression in its {CONFIG} is none: {error}") from error
 
 
 def _attach_bottlenecks(

@@ -28,6 +28,9 @@ LEARNING_RATES = {
 }
 """Peaks that serve as a start for each kind of training, where the config names none."""
 
+MOST_VALUES = 100_000
+"""In a config file."""
+
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), **given: Any) -> RunConfig:
     """The config of a fine-tuning run, with the learning rate filled in where none is named."""
@@ -69,13 +72,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (yaml.YAMLError, ValueError, OSError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML ({error})") from error
+    _require_small(tree, path)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: not a mapping of sections", fix="Start with 'model:' or 'data:'.")
     return tree
+
+
+def _require_small(tree: Any, path: Path) -> None:
+    """Raises ``ConfigError`` where aliases (``*name``) make some lines stand for more values than any config
+    has, or a value for itself."""
+    waiting, count = [tree], 0
+    while waiting:
+        value, count = waiting.pop(), count + 1
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if count > MOST_VALUES:
+            raise ConfigError(
+                f"{path}: more than {MOST_VALUES:,} values, aliases counted where they stand",
+                fix="Write out what is meant.",
+            )
 
 
 def parse_value(text: str) -> Any:
@@ -84,7 +102,7 @@ def parse_value(text: str) -> Any:
         return float(text)
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         return text
 
 
@@ -112,7 +130,7 @@ def _mistake(kind: type[BaseModel], item: Any) -> str:
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (given: {item['input']!r})"
+        return f"{key}: {item['msg']} (given: {repr(item['input'])[:200]})"
     known = _keys(kind)
     same_name = [name for name in known if name.rsplit(".", 1)[-1] == path[-1]]
     # A key of a section is first looked for in that section.

@@ -46,6 +46,9 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 ALIKE = 0.75
 """From which ``difflib`` ratio on a name is taken for a slip of another."""
 
+LARGEST_ID = 2**31
+"""Beyond the ids of all tokens."""
+
 PACKED = 8
 """Weights that one stored number stands for at most: eight of four bits in an int32."""
 
@@ -70,10 +73,12 @@ def locate_folder(name: str) -> str:
     if name == PEBBLE:
         return str(PEBBLE_FOLDER)
     path = Path(name)
-    if path.is_dir():
+    with opening(f"{name[:200]}: no such model folder"):  # a name may be too long to be one
+        is_folder = path.is_dir()
+    if is_folder:
         _require_safe(path)
         return str(path.resolve())
-    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or _means_a_folder(path):
+    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or _means_a_folder(name):
         near = _nearest(path)
         raise ModelError(
             f"{name}: no such model folder",
@@ -84,12 +89,11 @@ def locate_folder(name: str) -> str:
     return name
 
 
-def _means_a_folder(path: Path) -> bool:
+def _means_a_folder(name: str) -> bool:
     """Whether ``a/b``, which is none, was to be one rather than a Hub id: whoever owns such a name there
     could serve a model for it."""
-    first = path.parts[0]
     folders = [folder.name for folder in Path().iterdir() if folder.is_dir()]
-    return first.startswith(".") or bool(get_close_matches(first, folders, 1, ALIKE))
+    return name.startswith(".") or bool(get_close_matches(name.split("/")[0], folders, 1, ALIKE))
 
 
 def _nearest(path: Path) -> str:
@@ -167,11 +171,15 @@ def read_generation_config(location: str, revision: str | None) -> GenerationCon
         return None
     with opening(f"{location}/generation_config.json cannot be read", "Mend it, or remove it."):
         try:
-            return GenerationConfig.from_pretrained(location, **_at(location, revision))
+            found = GenerationConfig.from_pretrained(location, **_at(location, revision))
         except OSError:
             if local:
                 raise
             return None  # the Hub has none
+        ends = found.eos_token_id if isinstance(found.eos_token_id, list) else [found.eos_token_id or 0]
+        if not all(isinstance(end, int) and 0 <= end < LARGEST_ID for end in ends):
+            raise ValueError(f"its eos_token_id is {str(found.eos_token_id)[:80]}")
+        return found
 
 
 def commit_of(location: str, revision: str | None) -> str | None:

@@ -187,7 +187,7 @@ class ChatTemplate:
             raise fault
         except TemplateError as error:
             where = f"{conversation.source}: message {index + 1}"
-            raise TemplateError(
+            raise type(error)(
                 f"{where}: {error.what}", why=error.why, fix=error.fix, law=error.law
             ) from error
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from burnish.errors import TemplateError
+from burnish.errors import RunawayTemplateError, TemplateError
+from burnish.limits import TakesTooLong, limited
 from burnish.template.frame import Frame, frame_of
 
 Messages = Sequence[Mapping[str, Any]]
@@ -52,19 +54,19 @@ class Renderer:
     def _frame(self, key: tuple[Any, ...]) -> Frame | None:
         prompted, *roles = key
         variables = {"tools": None, "documents": None, "add_generation_prompt": prompted}
-        return frame_of(self.text_for(), roles, **variables, **self.tokenizer.special_tokens_map)
+        with _within_limits(self.text_for()):
+            return frame_of(self.text_for(), roles, **variables, **self.tokenizer.special_tokens_map)
 
     def _rendered(self, messages: Messages, tools: Messages, add_generation_prompt: bool) -> str:
-        try:
+        source = self.text_for(tools)
+        with _within_limits(source):
             text = self.tokenizer.apply_chat_template(
                 list(messages),
                 tools=list(tools) or None,
-                chat_template=self.text_for(tools),
+                chat_template=source,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
             )
-        except (jinja2.TemplateError, TypeError, KeyError, ValueError, AttributeError) as error:
-            raise TemplateError(f"the chat template refuses the messages: {error}") from error
         assert isinstance(text, str)
         return text
 
@@ -83,14 +85,8 @@ class Renderer:
         transformers can serve the same ids."""
         text = self.text_for(tools)
         if text not in self._control:
-            try:
+            with _within_limits(text):
                 found = self.tokenizer._get_control_tokens(text)
-            except jinja2.TemplateSyntaxError as error:
-                raise TemplateError(
-                    f"the chat template is no Jinja (line {error.lineno}: {error.message})",
-                    why="Nothing can be rendered from it.",
-                    fix="Mend it, or set template.kind: chatml to use ChatML-lite.",
-                ) from error
             self._control[text] = tuple(sorted(found, key=len, reverse=True))
         return self._control[text]
 
@@ -115,3 +111,35 @@ class Renderer:
                 found.append(token)
             place += len(token) if token else 1
         return found
+
+
+_ENDED = set[str]()
+"""Templates that had to be ended: they are not run again."""
+
+
+@contextmanager
+def _within_limits(source: str) -> Iterator[None]:
+    """What a template raises or takes within the block as a ``TemplateError``; it may be anybody's
+    program."""
+    try:
+        if source in _ENDED:
+            raise TakesTooLong("it does not end")
+        with limited():
+            yield
+    except TemplateError:
+        raise
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(
+            f"the chat template is no Jinja (line {error.lineno}: {error.message})",
+            why="Nothing can be rendered from it.",
+            fix="Mend it, or set template.kind: chatml to use ChatML-lite.",
+        ) from error
+    except (TakesTooLong, MemoryError, RecursionError) as error:
+        _ENDED.add(source)
+        raise RunawayTemplateError(
+            f"the chat template was ended: {error or 'it asks for too much memory'}",
+            why="It loops, calls itself or multiplies without an end.",
+            fix="Mend it, or set template.kind: chatml to use ChatML-lite.",
+        ) from error
+    except Exception as error:  # a template can raise whatever Python does
+        raise TemplateError(f"the chat template refuses the messages: {error}") from error

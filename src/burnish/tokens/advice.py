@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from burnish.data import Conversation
 from burnish.data.conversation import SYSTEM_ROLES, TOOL_ROLES
-from burnish.errors import TemplateError
+from burnish.errors import RunawayTemplateError, TemplateError
 from burnish.template import ChatTemplate
 from burnish.template.chatml import give_chatml
 from burnish.template.parts import reasoning_and_text, reasoning_block
@@ -27,7 +27,7 @@ def advised(
 ) -> TemplateError:
     """The same error with the remedies that work for this conversation; as it is, where the template is
     not at fault."""
-    if _holds(template, conversation):
+    if isinstance(error, RunawayTemplateError) or _holds(template, conversation):
         return error
     sets = working_remedies(template, conversation)
     words = [f"template.options: {option}" for option in _options(template, conversation)]
