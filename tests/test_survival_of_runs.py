@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from burnish import load_config, sft
 from burnish.cli.main import main
 from burnish.errors import ConfigError, Interrupted, RunError
-from burnish.files import append_line, read_json, read_lines, write_json
+from burnish.files import append_line, discard, read_json, read_lines, write_json
 from burnish.report import write_report
 from burnish.run.folder import LOCK, RunFolder
 from burnish.run.interrupt import Stopped, interruptible, resumable
@@ -150,6 +150,82 @@ def test_a_file_where_the_run_should_go_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(RunError, match="cannot be written"), RunFolder(tmp_path / "run").locked():
         pass
+
+
+# Links
+
+
+def linked(link: Path, target: Path) -> Path:
+    """A symbolic link to a file with the word kept in it."""
+    target.write_text("kept", "utf-8")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    return target
+
+
+WRITTEN = """.lock config.yaml provenance.json ledger.jsonl metrics.jsonl samples.jsonl examples.jsonl
+evaluation.json checkpoints final report.html tensorboard wandb""".split()
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_link_in_the_place_of_what_a_run_writes_is_refused_and_what_it_leads_to_is_kept(
+    name: str, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    target = linked(run.path / name, tmp_path / "target")
+    with pytest.raises(RunError, match=f"{name} is a symbolic link, to ") as error, run.locked():
+        pass
+    assert error.value.fix
+    assert target.read_text("utf-8") == "kept"
+    target.unlink()
+    with pytest.raises(RunError, match="is a symbolic link"), run.locked():
+        pass
+    assert not target.exists()
+
+
+def test_a_run_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What leads to it may be a link: runs can lie on another disk."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to("elsewhere")
+    with pytest.raises(RunError, match="run is a symbolic link, to elsewhere"):
+        sft(load_config(None, [], **{"data.train": ["rows.jsonl"]}), out=tmp_path / "run")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with RunFolder(tmp_path / "run" / "mine").locked():
+        assert (tmp_path / "elsewhere" / "mine" / LOCK).is_file()
+
+
+def test_a_lock_that_is_another_file_too_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("kept", "utf-8")
+    (tmp_path / "run").mkdir()
+    os.link(tmp_path / "letter", tmp_path / "run" / LOCK)
+    with pytest.raises(RunError, match="is another file too"), RunFolder(tmp_path / "run").locked():
+        pass
+    assert (tmp_path / "letter").read_text("utf-8") == "kept"
+
+
+def test_no_file_of_ours_is_written_through_a_link(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    for name in (path.name, f".writing-{path.name}"):
+        target = linked(tmp_path / name, tmp_path / "target")
+        write_json(path, {"base": 1})
+        assert read_json(path) == {"base": 1} and not path.is_symlink()
+        assert target.read_text("utf-8") == "kept"
+        path.unlink()
+    target = linked(tmp_path / "metrics.jsonl", tmp_path / "target")
+    with pytest.raises(RunError, match=r"metrics\.jsonl cannot be written"):
+        append_line(tmp_path / "metrics.jsonl", {"step": 1})
+    assert target.read_text("utf-8") == "kept"
+
+
+def test_what_is_left_over_is_removed_and_not_what_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "link").symlink_to("folder")
+    discard(tmp_path / "link")
+    assert (tmp_path / "folder" / "file").exists() and not (tmp_path / "link").is_symlink()
+    discard(tmp_path / "folder")
+    discard(tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Stopped
