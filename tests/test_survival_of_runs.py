@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from burnish import load_config, sft
 from burnish.cli.main import main
 from burnish.errors import ConfigError, Interrupted, RunError
 from burnish.files import append_line, discard, read_json, read_lines, write_json
+from burnish.numbers import ranges
 from burnish.report import write_report
 from burnish.run.folder import LOCK, RunFolder
 from burnish.run.interrupt import Stopped, interruptible, resumable
@@ -34,7 +36,7 @@ from burnish.train.fit import Step
 from burnish.train.ranks import Ranks
 from conftest import small_tokenizer
 from test_docs import ROOT, blocks
-from test_runs import losses, small_data, train
+from test_runs import losses, settings, small_data, train
 from torture import bench, each_change, random_kills
 
 
@@ -327,6 +329,59 @@ def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path:
     (out / "checkpoints" / "step-000005" / checkpoint.STATE).write_text("{}")
     run = sft(load_config(out / "config.yaml"), resume=True).folder
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000004", "step-000006"]
+
+
+# Damaged logs
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 1])
+def test_a_run_whose_logs_were_emptied_or_torn_goes_on_and_says_so(
+    kept: float, tmp_path: Path, model: Path
+) -> None:
+    """Of the metrics of four steps nothing is left, two and a half lines, or all."""
+    data = small_data(tmp_path / "rows.jsonl")
+    changes: dict[str, Any] = {"train__checkpoint_every": 1, "train__max_steps": 4, "model__name": str(model)}
+    whole = train(data, tmp_path / "whole", **changes)
+    out = tmp_path / "run"
+
+    def stop(step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        sft(load_config(whole.config, out=str(out)), screen=Listening(stop))
+    run = RunFolder(out)
+    for path in (run.metrics, run.samples):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * kept)])
+    left = [row["step"] for row in read_lines(run.metrics) if row["kind"] == "train"]
+    base = [row for row in read_lines(run.samples) if row["step"] == 0]
+    screen = Listening()
+    sft(load_config(run.config), resume=True, screen=screen)
+    missing = [step for step in (1, 2, 3) if step not in left]
+    lacks = [text for text in screen.said if "metrics.jsonl lacks" in text]
+    assert len(lacks) == bool(missing)
+    if missing:
+        assert f"{len(missing)} of 3 steps, {ranges(missing)}: " in lacks[0]
+        assert "Steps are missing from the metrics" in run.report.read_text("utf-8")
+    assert any("samples.jsonl lacks" in text for text in screen.said) == (not base)
+    one, other = ((r.final / "adapter_model.safetensors").read_bytes() for r in (whole, run))
+    assert one == other
+
+
+def test_a_checkpoint_that_was_copied_beside_stops_no_run(tmp_path: Path, model: Path) -> None:
+    data, out = small_data(tmp_path / "rows.jsonl"), tmp_path / "run"
+    changes: dict[str, Any] = {"train__checkpoint_every": 1, "train__max_steps": 4, "model__name": str(model)}
+
+    def copy(step: int) -> None:
+        if step == 2:
+            shutil.copytree(out / "checkpoints" / "step-000001", out / "checkpoints" / "step-000001-good")
+
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    config = load_config(None, [], **{**settings(data, out), **named})
+    run = sft(config, screen=Listening(copy)).folder
+    left = sorted(path.name for path in run.checkpoints.iterdir())
+    assert left == ["step-000001-good", "step-000003", "step-000004"]
 
 
 # Broken rows, too little memory
