@@ -82,6 +82,41 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_given(override: str, k
     assert "(given: " in message
 
 
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("adapter.kind=qlora", "adapter.kind=lora and model.quantize=nf4"),
+        ("adapter.kind=full", "adapter.kind=none"),
+        ("adapter.kind=SFT", "adapter.kind=none"),
+        ("adapter.kind=prompt_tuning", "adapter.kind=prompt"),
+        ("adapter.kind=LoRA", "adapter.kind=lora"),
+        ("adapter.kind=loha", "adapter.kind=lora"),
+        ("model.quantize=4bit", "model.quantize=nf4"),
+        ("model.dtype=bf16", "model.dtype=bfloat16"),
+        ("train.decay=cosin", "train.decay=cosine"),
+        ("train.optimizer=adamw_8bit", "train.optimizer=adamw-8bit"),
+    ],
+)
+def test_a_value_is_met_with_the_one_that_is_meant(override: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    assert f"did you mean {meant}?" in caught.value.what
+    assert caught.value.fix == f"Write {meant}."
+    load_config(None, meant.split(" and "))
+
+
+def test_a_mistake_is_met_with_what_to_write() -> None:
+    fixes = {
+        "train.lr=1": "Write train.learning_rate.",
+        "train.epochs=0": "Change train.epochs.",
+        "adapter.kind=xyz": "Give adapter.kind one of its values.",
+    }
+    for override, fix in fixes.items():
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, [override])
+        assert caught.value.fix.startswith(fix.split(".")[0])
+
+
 def test_all_mistakes_stand_in_one_error(tmp_path: Path) -> None:
     path = written(tmp_path, "train: {epochs: -1, lerning_rate: 1}\nmodel: {dtype: int4}\n")
     message = refused(path)

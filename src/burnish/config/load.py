@@ -29,13 +29,50 @@ LEARNING_RATES = {
 """Peaks that serve as a start for each kind of training, where the config names none."""
 
 
+MEANT = {
+    "adapter.kind": {
+        "qlora": "adapter.kind=lora and model.quantize=nf4",
+        "qdora": "adapter.kind=dora and model.quantize=nf4",
+        "full": "adapter.kind=none",
+        "sft": "adapter.kind=none",
+        "all": "adapter.kind=none",
+        "prompt-tuning": "adapter.kind=prompt",
+        "p-tuning": "adapter.kind=prompt",
+        "prefix-tuning": "adapter.kind=prefix",
+        "(ia)3": "adapter.kind=ia3",
+        "adapter": "adapter.kind=bottleneck",
+        "houlsby": "adapter.kind=bottleneck",
+    },
+    "model.quantize": {
+        "4bit": "model.quantize=nf4",
+        "int4": "model.quantize=nf4",
+        "fp4": "model.quantize=nf4",
+        "8bit": "model.quantize=int8",
+    },
+    "model.dtype": {
+        "bf16": "model.dtype=bfloat16",
+        "fp16": "model.dtype=bfloat16",
+        "half": "model.dtype=bfloat16",
+        "fp32": "model.dtype=float32",
+        "float": "model.dtype=float32",
+    },
+    "train.optimizer": {"adam": "train.optimizer=adamw"},
+    "tokens.too_long": {"truncate": "tokens.too_long=truncate_left", "skip": "tokens.too_long=drop"},
+}
+"""For some keys, words that other programs have for a value."""
+
+
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), **given: Any) -> RunConfig:
     """The config of a fine-tuning run, with the learning rate filled in where none is named."""
-    config = build_config(RunConfig, path, overrides, **given)
-    if config.train.learning_rate is None:
-        rate = LEARNING_RATES[config.adapter.kind]
-        config = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
-    return config
+    return with_learning_rate(build_config(RunConfig, path, overrides, **given))
+
+
+def with_learning_rate(config: RunConfig) -> RunConfig:
+    """The config with the rate of its kind of adapter, where it names none."""
+    if config.train.learning_rate is not None:
+        return config
+    rate = LEARNING_RATES[config.adapter.kind]
+    return config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
 
 
 def build_config(
@@ -68,9 +105,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such config file") from error
+        raise ConfigError(f"{path}: no such config file", fix="Give the path of a .yaml file.") from error
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from error
+        raise ConfigError(
+            f"{path}: not YAML ({error})", fix="Write it as sections of keys, such as train: {epochs: 2}."
+        ) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -93,7 +132,10 @@ def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{key}: {section} is a value, not a section")
+            raise ConfigError(
+                f"{key}: {section} is a value, not a section",
+                fix=f"Leave out {section} as a value, or {key}.",
+            )
     tree[last] = value
 
 
@@ -103,22 +145,42 @@ def validated(kind: type[Config], tree: Mapping[str, Any], where: str) -> Config
         return kind.model_validate(tree)
     except ValidationError as error:
         mistakes = [_mistake(kind, item) for item in error.errors()]
-        raise ConfigError(f"{where}: " + "\n".join(mistakes), fix="Nothing was started.") from error
+        raise ConfigError(
+            f"{where}: " + "\n".join(what for what, _ in mistakes),
+            why="Nothing was started: a config has to be right as a whole.",
+            fix=" ".join(dict.fromkeys(fix for _, fix in mistakes)),
+        ) from error
 
 
-def _mistake(kind: type[BaseModel], item: Any) -> str:
+def _mistake(kind: type[BaseModel], item: Any) -> tuple[str, str]:
+    """What is wrong, and what to write instead."""
     path = [str(part) for part in item["loc"]]
     key = ".".join(path)
     if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (given: {item['input']!r})"
+        return str(item["ctx"]["error"]), "Leave out one of the two."
+    if item["type"] == "extra_forbidden":
+        near = _nearest_key(kind, path)
+        return f"{key}: no such key; did you mean {near}?", f"Write {near}."
+    what, given = f"{key}: {item['msg']} (given: {item['input']!r})", str(item["input"]).lower()
+    if item["type"] == "missing":
+        return what, f"Give {key}."
+    if item["type"] != "literal_error":
+        return what, f"Change {key}."
+    values = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    alike = difflib.get_close_matches(given, values, n=1)
+    meant = MEANT.get(key, {}).get(given.replace("_", "-")) or (f"{key}={alike[0]}" if alike else "")
+    if meant:
+        return f"{what}; did you mean {meant}?", f"Write {meant}."
+    return what, f"Give {key} one of its values."
+
+
+def _nearest_key(kind: type[BaseModel], path: Sequence[str]) -> str:
     known = _keys(kind)
     same_name = [name for name in known if name.rsplit(".", 1)[-1] == path[-1]]
     # A key of a section is first looked for in that section.
     section = [name for name in known if len(path) > 1 and name.startswith(f"{path[0]}.")]
-    near = difflib.get_close_matches(key, section or known, n=1, cutoff=0.0)
-    return f"{key}: no such key; did you mean {(same_name or near)[0]}?"
+    near = difflib.get_close_matches(".".join(path), section or known, n=1, cutoff=0.0)
+    return (same_name or near)[0]
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
