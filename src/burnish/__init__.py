@@ -2,12 +2,14 @@
 
 What is listed in ``__all__`` is the public surface. Each name is imported when it is first used, so
 that ``import burnish`` costs nothing. ``burnish.generate`` and ``burnish.diagnose`` are rooms; their main
-functions have the same names and are imported from there.
+functions have the same names and are imported from there. ``burnish.__version__`` is that of the installed
+package.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("burnish")
     if name not in _HOMES:
         raise AttributeError(f"module 'burnish' has no attribute {name!r}")
     return getattr(import_module(f"burnish.{_HOMES[name]}"), name)

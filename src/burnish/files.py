@@ -64,7 +64,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError as error:
             if number < len(lines):
-                raise RunError(f"{path}:{number}: not JSON; the run folder was changed by hand") from error
+                raise RunError(
+                    f"{path}:{number}: not JSON; the run folder was changed by hand",
+                    why="What the line said of the run is lost.",
+                    fix="Put the file back as it was, or remove the line.",
+                ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

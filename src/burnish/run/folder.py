@@ -153,5 +153,8 @@ class RunFolder:
     def require_run(self) -> RunFolder:
         """Raises ``RunError`` where no run has begun in the folder."""
         if not self.config.is_file():
-            raise RunError(f"{self.path} is not a run folder: it has no {self.config.name}")
+            raise RunError(
+                f"{self.path} is not a run folder: it has no {self.config.name}",
+                fix="Give the folder that a run wrote, as its --out named it.",
+            )
         return self
