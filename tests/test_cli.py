@@ -351,7 +351,7 @@ def test_a_config_of_a_program_gets_the_rate_that_the_command_gives(monkeypatch:
 IMPORTED = ("typer", "burnish.cli.train", "pydantic", "yaml", "torch", "transformers")
 
 
-@pytest.mark.parametrize("raises", ["the signal", "an ImportError because of it"])
+@pytest.mark.parametrize("raises", ["the signal", "an ImportError because of it", "it within a destructor"])
 @pytest.mark.parametrize("module", IMPORTED)
 def test_ctrl_c_while_modules_are_imported_says_nothing(module: str, raises: str) -> None:
     program = f"""
@@ -361,12 +361,18 @@ class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             try:
+                if {raises == "it within a destructor"}:
+                    Last()
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(5)
             except KeyboardInterrupt:
                 if {raises == "the signal"}:
                     raise
                 raise ImportError("the extension module failed to import")
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
 sys.meta_path.insert(0, Finder())
 sys.argv = ["burnish", "train", "rows.jsonl"]
 from burnish.cli.main import main
