@@ -62,6 +62,32 @@ MEANT = {
 """For some keys, words that other programs have for a value."""
 
 
+MEANT_KEYS = {
+    "lr": "train.learning_rate",
+    "num_epochs": "train.epochs",
+    "num_train_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.batch_size",
+    "warmup_ratio": "train.warmup",
+    "lr_scheduler_type": "train.decay",
+    "gradient_checkpointing": "train.recompute",
+    "r": "adapter.rank",
+    "lora_r": "adapter.rank",
+    "lora_alpha": "adapter.alpha",
+    "lora_dropout": "adapter.dropout",
+    "target_modules": "adapter.targets",
+    "max_seq_length": "tokens.max_length",
+    "cutoff_len": "tokens.max_length",
+    "load_in_4bit": "model.quantize",
+    "load_in_8bit": "model.quantize",
+    "dataset": "data.train",
+    "output_dir": "out",
+    "report_to": "track",
+}
+"""Names that other programs have for a key."""
+PART_OF_A_VALUE = re.compile(r"\d+|bool|str|int|float|(literal|tuple)\[.*\]")
+"""What pydantic puts behind a key: the place in a list, or which of several types was tried."""
+
+
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), **given: Any) -> RunConfig:
     """The config of a fine-tuning run, with the learning rate filled in where none is named."""
     return with_learning_rate(build_config(RunConfig, path, overrides, **given))
@@ -155,7 +181,7 @@ def validated(kind: type[Config], tree: Mapping[str, Any], where: str) -> Config
 def _mistake(kind: type[BaseModel], item: Any) -> tuple[str, str]:
     """What is wrong, and what to write instead."""
     path = [str(part) for part in item["loc"]]
-    key = ".".join(path)
+    key = ".".join(part for part in path if not PART_OF_A_VALUE.fullmatch(part))
     if item["type"] == "value_error":
         return str(item["ctx"]["error"]), "Leave out one of the two."
     if item["type"] == "extra_forbidden":
@@ -168,14 +194,19 @@ def _mistake(kind: type[BaseModel], item: Any) -> tuple[str, str]:
         return what, f"Change {key}."
     values = re.findall(r"'([^']*)'", item["ctx"]["expected"])
     alike = difflib.get_close_matches(given, values, n=1)
-    meant = MEANT.get(key, {}).get(given.replace("_", "-")) or (f"{key}={alike[0]}" if alike else "")
+    near = (
+        (f"{alike[0]} in {key}" if isinstance(item["loc"][-1], int) else f"{key}={alike[0]}") if alike else ""
+    )
+    meant = MEANT.get(key, {}).get(given.replace("_", "-")) or near
     if meant:
         return f"{what}; did you mean {meant}?", f"Write {meant}."
-    return what, f"Give {key} one of its values."
+    return what, f"Change {key}."
 
 
 def _nearest_key(kind: type[BaseModel], path: Sequence[str]) -> str:
     known = _keys(kind)
+    if MEANT_KEYS.get(path[-1]) in known:
+        return MEANT_KEYS[path[-1]]
     same_name = [name for name in known if name.rsplit(".", 1)[-1] == path[-1]]
     # A key of a section is first looked for in that section.
     section = [name for name in known if len(path) > 1 and name.startswith(f"{path[0]}.")]
