@@ -5,7 +5,6 @@ Nothing that takes time is imported before ``main`` is there for a Ctrl-C.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -66,8 +65,9 @@ def _from_ctrl_c(error: BaseException | None) -> bool:
 def _heed_ctrl_c(ignored: sys.UnraisableHookArgs) -> None:
     """Python goes on after a KeyboardInterrupt within a destructor, where the person meant the program."""
     if isinstance(ignored.exc_value, KeyboardInterrupt):
-        sys.stdout.flush()
-        os._exit(CTRL_C)
+        from burnish.cli.terminal import leave_at_once
+
+        leave_at_once(CTRL_C)
     sys.__unraisablehook__(ignored)
 
 

@@ -7,11 +7,12 @@ writes to a stream or imports rich.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,6 +41,12 @@ def out(text: str) -> None:
 def complain(text: str) -> None:
     """A line on standard error."""
     sys.stderr.write(visible(text) + "\n")
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End the process with all that was printed shown, and nothing else done."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 class Terminal:
