@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from burnish.config import PretrainConfig, RunConfig, build_config, load_config
 from burnish.config.load import parse_value
+from burnish.config.meant import MEANT, MEANT_KEYS
 from burnish.errors import ConfigError
 
 
@@ -52,7 +53,20 @@ def test_an_unknown_key_is_named_with_the_nearest_one(wrong: str, right: str, tm
     assert str(path) in message
 
 
-@pytest.mark.parametrize(("wrong", "section"), [("train.lr", "train."), ("adapter.r", "adapter.")])
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("lr", "train.learning_rate"),
+        ("train.lr", "train.learning_rate"),
+        ("adapter.lora_alpha", "adapter.alpha"),
+        ("output_dir", "out"),
+    ],
+)
+def test_a_name_that_other_programs_have_for_a_key_is_understood(wrong: str, right: str) -> None:
+    assert f"{wrong}: no such key; did you mean {right}?" in refused(None, f"{wrong}=1")
+
+
+@pytest.mark.parametrize(("wrong", "section"), [("train.l", "train."), ("adapter.r", "adapter.")])
 def test_a_short_name_within_a_section_is_sent_to_a_key_of_it(wrong: str, section: str) -> None:
     assert f"did you mean {section}" in refused(None, f"{wrong}=1")
 
@@ -80,6 +94,59 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_given(override: str, k
     message = refused(None, override)
     assert f"\n{key}" in message.replace(": ", "\n", 1)
     assert "(given: " in message
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("adapter.kind=qlora", "adapter.kind=lora and model.quantize=nf4"),
+        ("adapter.kind=full", "adapter.kind=none"),
+        ("adapter.kind=SFT", "adapter.kind=none"),
+        ("adapter.kind=prompt_tuning", "adapter.kind=prompt"),
+        ("adapter.kind=LoRA", "adapter.kind=lora"),
+        ("adapter.kind=loha", "adapter.kind=lora"),
+        ("model.quantize=4bit", "model.quantize=nf4"),
+        ("model.dtype=bf16", "model.dtype=bfloat16"),
+        ("train.decay=cosin", "train.decay=cosine"),
+        ("train.optimizer=adamw_8bit", "train.optimizer=adamw-8bit"),
+    ],
+)
+def test_a_value_is_met_with_the_one_that_is_meant(override: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [override])
+    assert f"did you mean {meant}?" in caught.value.what
+    assert caught.value.fix == f"Write {meant}."
+    load_config(None, meant.split(" and "))
+
+
+def test_a_mistake_is_met_with_what_to_write() -> None:
+    fixes = {
+        "train.lr=1": "Write train.learning_rate.",
+        "train.epochs=0": "Change train.epochs.",
+        "adapter.kind=xyz": "Change adapter.kind.",
+        "train.recompute=yess": "Change train.recompute.",
+    }
+    for override, fix in fixes.items():
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, [override])
+        assert caught.value.fix == fix
+
+
+def test_what_is_said_to_be_meant_can_be_written() -> None:
+    config = RunConfig().model_dump()
+    for right in MEANT_KEYS.values():
+        found = config
+        for part in right.split("."):
+            found = found[part]
+    for words in MEANT.values():
+        for meant in words.values():
+            load_config(None, meant.split(" and "))
+
+
+def test_an_item_of_a_list_is_met_with_the_one_that_is_meant() -> None:
+    message = refused(None, "track=[wandbb]", "train.recompute=yess")
+    assert "track: Input should be" in message and "Write wandb in track." in message
+    assert message.count("train.recompute: Input should be") == 2  # for each type that it can have
 
 
 def test_all_mistakes_stand_in_one_error(tmp_path: Path) -> None:

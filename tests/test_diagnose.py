@@ -190,6 +190,8 @@ CASES = [
     (data.much_cut, with_summary(trained_tokens=800, lost_trained_tokens=200), "warning"),
     (data.much_cut, with_summary(trained_tokens=500, lost_trained_tokens=500, counts={"cut": 3}), "problem"),
     (data.many_epochs, with_metrics(steps(falling(), per_epoch=5)), "warning"),
+    (data.steps_missing, with_metrics(steps(falling())[60:]), "warning"),
+    (data.steps_missing, with_metrics(steps(falling())[:60], held_out((0, 3.0), (90, 0.7))), "warning"),
 ]
 
 

@@ -199,15 +199,14 @@ def test_a_path_that_is_none_is_not_asked_of_the_hub(
 
 
 def test_a_hub_id_is_announced_before_it_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(load.constants, "HF_HUB_OFFLINE", False)
     assert load.locate_folder("owner/name") == "owner/name"
     assert load._at("owner/name", None) == {"revision": None, "local_files_only": False}
-    assert capsys.readouterr().err == "owner/name is no folder here: asking the Hugging Face Hub for it.\n"
     load._at("owner/name", None)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == ["owner/name is no folder here: asking the Hugging Face Hub for it."]
 
 
 # Torn and forged files

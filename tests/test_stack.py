@@ -337,7 +337,7 @@ def test_a_chat_changes_adapters_and_goes_on(
             "/quit",
         ]
     )
-    monkeypatch.setattr("rich.console.Console.input", lambda *_: next(lines))
+    monkeypatch.setattr("builtins.input", lambda *_: next(lines))
     loads: list[str] = []
     whole = AutoModelForCausalLM.from_pretrained
     monkeypatch.setattr(
@@ -388,7 +388,7 @@ def test_the_commands_and_the_python_of_the_page_work(
     assert {command[1] for command in wanted} == {"merge", "chat"}
     for command in wanted:
         lines = iter(["/adapter none", "Hello.", "/quit"])
-        monkeypatch.setattr("rich.console.Console.input", lambda *_, left=lines: next(left))
+        monkeypatch.setattr("builtins.input", lambda *_, left=lines: next(left))
         monkeypatch.setattr(
             "sys.argv", [*command, "--max-new-tokens", "4"][: None if "chat" in command else -2]
         )

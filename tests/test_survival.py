@@ -148,6 +148,28 @@ def test_a_byte_changed_anywhere_is_found_or_changes_nothing(tmp_path: Path, nam
     assert noticed >= (0.8 if name == checkpoint.MANIFEST else 1) * 200 * min(1, len(content) / 200)
 
 
+FOREIGN = ("step-000003-good", "step-3", "step-best", "step-00000003", "step-²", ".keep-step-000003")
+
+
+def test_what_is_not_named_by_us_is_left_alone(tmp_path: Path) -> None:
+    for name in FOREIGN:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "step-000001").symlink_to("elsewhere")
+    (tmp_path / "step-000002").touch()
+    for leftover in (".writing-step-000003", ".removing-step-000003"):
+        (tmp_path / leftover).mkdir()
+    for step in (3, 4, 5, 6):
+        checkpoint.save(tmp_path, stepped().state(), step, {}, keep=2)
+    left = {path.name for path in tmp_path.iterdir()}
+    mine = {*FOREIGN, "elsewhere", "step-000001", "step-000002"}
+    assert left == {*mine, "step-000005", "step-000006"}
+    assert all((tmp_path / name / "mine").exists() for name in FOREIGN)
+    found = checkpoint.find(tmp_path)
+    assert found.checkpoint is not None and found.checkpoint.step == 6 and not found.damaged
+
+
 def test_the_best_checkpoint_outlives_newer_ones(tmp_path: Path) -> None:
     for step in range(1, 6):
         checkpoint.save(tmp_path, stepped().state(), step, {}, keep=2, also_keep=2)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from transformers import AutoModelForCausalLM
 from burnish import load_config, sft
 from burnish.cli.main import main
 from burnish.errors import ConfigError, Interrupted, RunError
-from burnish.files import append_line, read_json, read_lines, write_json
+from burnish.files import append_line, discard, read_json, read_lines, write_json
+from burnish.numbers import ranges
 from burnish.report import write_report
 from burnish.run.folder import LOCK, RunFolder
 from burnish.run.interrupt import Stopped, interruptible, resumable
@@ -34,7 +36,7 @@ from burnish.train.fit import Step
 from burnish.train.ranks import Ranks
 from conftest import small_tokenizer
 from test_docs import ROOT, blocks
-from test_runs import losses, small_data, train
+from test_runs import losses, settings, small_data, train
 from torture import bench, each_change, random_kills
 
 
@@ -152,6 +154,82 @@ def test_a_file_where_the_run_should_go_is_an_error(tmp_path: Path) -> None:
         pass
 
 
+# Links
+
+
+def linked(link: Path, target: Path) -> Path:
+    """A symbolic link to a file with the word kept in it."""
+    target.write_text("kept", "utf-8")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    return target
+
+
+WRITTEN = """.lock config.yaml provenance.json ledger.jsonl metrics.jsonl samples.jsonl examples.jsonl
+evaluation.json checkpoints final report.html tensorboard wandb""".split()
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_link_in_the_place_of_what_a_run_writes_is_refused_and_what_it_leads_to_is_kept(
+    name: str, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    target = linked(run.path / name, tmp_path / "target")
+    with pytest.raises(RunError, match=f"{name} is a symbolic link, to ") as error, run.locked():
+        pass
+    assert error.value.fix
+    assert target.read_text("utf-8") == "kept"
+    target.unlink()
+    with pytest.raises(RunError, match="is a symbolic link"), run.locked():
+        pass
+    assert not target.exists()
+
+
+def test_a_run_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What leads to it may be a link: runs can lie on another disk."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to("elsewhere")
+    with pytest.raises(RunError, match="run is a symbolic link, to elsewhere"):
+        sft(load_config(None, [], **{"data.train": ["rows.jsonl"]}), out=tmp_path / "run")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with RunFolder(tmp_path / "run" / "mine").locked():
+        assert (tmp_path / "elsewhere" / "mine" / LOCK).is_file()
+
+
+def test_a_lock_that_is_another_file_too_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("kept", "utf-8")
+    (tmp_path / "run").mkdir()
+    os.link(tmp_path / "letter", tmp_path / "run" / LOCK)
+    with pytest.raises(RunError, match="is another file too"), RunFolder(tmp_path / "run").locked():
+        pass
+    assert (tmp_path / "letter").read_text("utf-8") == "kept"
+
+
+def test_no_file_of_ours_is_written_through_a_link(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    for name in (path.name, f".writing-{path.name}"):
+        target = linked(tmp_path / name, tmp_path / "target")
+        write_json(path, {"base": 1})
+        assert read_json(path) == {"base": 1} and not path.is_symlink()
+        assert target.read_text("utf-8") == "kept"
+        path.unlink()
+    target = linked(tmp_path / "metrics.jsonl", tmp_path / "target")
+    with pytest.raises(RunError, match=r"metrics\.jsonl cannot be written"):
+        append_line(tmp_path / "metrics.jsonl", {"step": 1})
+    assert target.read_text("utf-8") == "kept"
+
+
+def test_what_is_left_over_is_removed_and_not_what_a_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    (tmp_path / "link").symlink_to("folder")
+    discard(tmp_path / "link")
+    assert (tmp_path / "folder" / "file").exists() and not (tmp_path / "link").is_symlink()
+    discard(tmp_path / "folder")
+    discard(tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
 # Stopped
 
 
@@ -251,6 +329,59 @@ def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path:
     (out / "checkpoints" / "step-000005" / checkpoint.STATE).write_text("{}")
     run = sft(load_config(out / "config.yaml"), resume=True).folder
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000004", "step-000006"]
+
+
+# Damaged logs
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 1])
+def test_a_run_whose_logs_were_emptied_or_torn_goes_on_and_says_so(
+    kept: float, tmp_path: Path, model: Path
+) -> None:
+    """Of the metrics of four steps nothing is left, two and a half lines, or all."""
+    data = small_data(tmp_path / "rows.jsonl")
+    changes: dict[str, Any] = {"train__checkpoint_every": 1, "train__max_steps": 4, "model__name": str(model)}
+    whole = train(data, tmp_path / "whole", **changes)
+    out = tmp_path / "run"
+
+    def stop(step: int) -> None:
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        sft(load_config(whole.config, out=str(out)), screen=Listening(stop))
+    run = RunFolder(out)
+    for path in (run.metrics, run.samples):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * kept)])
+    left = [row["step"] for row in read_lines(run.metrics) if row["kind"] == "train"]
+    base = [row for row in read_lines(run.samples) if row["step"] == 0]
+    screen = Listening()
+    sft(load_config(run.config), resume=True, screen=screen)
+    missing = [step for step in (1, 2, 3) if step not in left]
+    lacks = [text for text in screen.said if "metrics.jsonl lacks" in text]
+    assert len(lacks) == bool(missing)
+    if missing:
+        assert f"{len(missing)} of 3 steps, {ranges(missing)}: " in lacks[0]
+        assert "Steps are missing from the metrics" in run.report.read_text("utf-8")
+    assert any("samples.jsonl lacks" in text for text in screen.said) == (not base)
+    one, other = ((r.final / "adapter_model.safetensors").read_bytes() for r in (whole, run))
+    assert one == other
+
+
+def test_a_checkpoint_that_was_copied_beside_stops_no_run(tmp_path: Path, model: Path) -> None:
+    data, out = small_data(tmp_path / "rows.jsonl"), tmp_path / "run"
+    changes: dict[str, Any] = {"train__checkpoint_every": 1, "train__max_steps": 4, "model__name": str(model)}
+
+    def copy(step: int) -> None:
+        if step == 2:
+            shutil.copytree(out / "checkpoints" / "step-000001", out / "checkpoints" / "step-000001-good")
+
+    named = {key.replace("__", "."): value for key, value in changes.items()}
+    config = load_config(None, [], **{**settings(data, out), **named})
+    run = sft(config, screen=Listening(copy)).folder
+    left = sorted(path.name for path in run.checkpoints.iterdir())
+    assert left == ["step-000001-good", "step-000003", "step-000004"]
 
 
 # Broken rows, too little memory

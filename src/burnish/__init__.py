@@ -2,7 +2,8 @@
 
 What is listed in ``__all__`` is the public surface. Each name is imported when it is first used, so
 that ``import burnish`` costs nothing. ``burnish.generate`` and ``burnish.diagnose`` are rooms; their main
-functions have the same names and are imported from there.
+functions have the same names and are imported from there. ``burnish.__version__`` is that of the installed
+package.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("burnish")
     if name not in _HOMES:
         raise AttributeError(f"module 'burnish' has no attribute {name!r}")
     return getattr(import_module(f"burnish.{_HOMES[name]}"), name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
@@ -37,8 +38,15 @@ def writing(
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
-    with writing(str(path)), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with writing(str(path)), open_to_append(path) as file:
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file to write at its end, made where there is none. A symbolic link is not followed, but an
+    ``OSError``."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -56,7 +64,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError as error:
             if number < len(lines):
-                raise RunError(f"{path}:{number}: not JSON; the run folder was changed by hand") from error
+                raise RunError(
+                    f"{path}:{number}: not JSON; the run folder was changed by hand",
+                    why="What the line said of the run is lost.",
+                    fix="Put the file back as it was, or remove the line.",
+                ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -64,13 +76,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Whole or not at all, after a power cut too: written under another name, flushed, renamed."""
+    """Whole or not at all, after a power cut too: written under another name, flushed, renamed. A symbolic
+    link under either name is replaced, not followed."""
     staged = path.with_name(f"{STAGED}{path.name}")
     with writing(str(path)):
-        staged.write_bytes(content)
+        staged.unlink(missing_ok=True)
+        with staged.open("xb") as file:
+            file.write(content)
         flush(staged)
         staged.replace(path)
         flush(path.parent)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder, where there is one; of a symbolic link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -27,6 +27,18 @@ def duration(seconds: float) -> str:
 
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def ranges(whole: Sequence[int], most: int = 4) -> str:
+    """``[1, 2, 3, 7]`` -> ``1-3, 7``; of many parts the first ones. The numbers rise."""
+    parts: list[tuple[int, int]] = []
+    for number in whole:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1] = (parts[-1][0], number)
+        else:
+            parts.append((number, number))
+    shown = [f"{low:,}-{high:,}" if high > low else f"{low:,}" for low, high in parts[:most]]
+    return ", ".join([*shown, *(["..."] if len(parts) > most else [])])
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from burnish.cli.terminal import Terminal
     from burnish.generate import AdapterSet, ChatSession
 
-HELP = "/system TEXT sets a system prompt, /forget starts anew, /quit leaves (so does Ctrl-D)."
+HELP = (
+    "/system TEXT sets a system prompt, /forget begins anew, /help shows this, /quit leaves (so does Ctrl-D)."
+)
 ADAPTER_HELP = (
     "/adapter lists the adapters, /adapter NAME takes one, /adapter A=0.7 B=0.3 adds several up, "
     "/adapter none takes the base."
@@ -25,7 +26,9 @@ def chat(
     ] = None,
     adapter: Annotated[
         list[str] | None,
-        typer.Option(help="A run to have at hand on the same base, as NAME=RUN or RUN; repeatable."),
+        typer.Option(
+            metavar="RUN", help="A run to have at hand on the same base, RUN or NAME=RUN; repeatable."
+        ),
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Talk to the base that a run started from.")] = False,
     base_model: Annotated[
@@ -37,12 +40,11 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut off.")] = 256,
 ) -> None:
     """Talk to a model in the terminal, or to several adapters on one base."""
-    from rich.console import Console
-
+    from burnish.cli.terminal import Terminal
     from burnish.errors import ConfigError
     from burnish.generate import ChatSession, Sampling, open_adapter_set, open_model
 
-    console = Console(highlight=False)
+    terminal = Terminal()
     adapter_set = None
     if adapter and base_model:
         raise ConfigError(
@@ -52,37 +54,34 @@ def chat(
         adapter_set = open_adapter_set(adapter, model)
         weights = {} if base else {next(iter(adapter_set.templates)): 1.0}
         opened, template = adapter_set.model_with(weights)
-        console.print(
-            f"{_in_words(weights)} of {', '.join(adapter_set.templates)}. {ADAPTER_HELP}",
-            style="dim",
-            markup=False,
-        )
+        terminal.line(f"{_in_words(weights)} of {', '.join(adapter_set.templates)}. {ADAPTER_HELP}", "dim")
     elif model is None:
-        raise ConfigError("chat with what?", fix="burnish chat runs/quickstart")
+        raise ConfigError("chat with what?", fix="Type: burnish chat runs/quickstart")
     else:
         opened, template = open_model(model, base_only=base, base_model=base_model)
-        console.print(f"{model}{' (its base)' if base else ''}.", style="dim", markup=False)
-    console.print(HELP, style="dim", markup=False)
+        terminal.line(f"{model}{' (its base)' if base else ''}.", "dim")
+    terminal.line(HELP, "dim")
     sampling = Sampling(temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
     session = ChatSession(opened, template, sampling, system)
     while True:
         try:
-            line = console.input("[bold]you[/bold]  ").strip()
+            line = terminal.ask("you").strip()
         except (EOFError, KeyboardInterrupt):
-            console.print()
+            terminal.line()
             return
         if line in ("/quit", "/exit"):
             return
         if line.startswith("/"):
-            _run_command(line, session, adapter_set, console)
+            _run_command(line, session, adapter_set, terminal)
         elif line:
-            _answer(line, session, console)
+            _answer(line, session, terminal)
 
 
-def _run_command(line: str, session: ChatSession, adapter_set: AdapterSet | None, console: Console) -> None:
+def _run_command(line: str, session: ChatSession, adapter_set: AdapterSet | None, terminal: Terminal) -> None:
     command, _, rest = line.partition(" ")
-    reply = HELP if adapter_set is None else f"{HELP} {ADAPTER_HELP}"
-    if command == "/system":
+    if command == "/help":
+        reply = HELP if adapter_set is None else f"{HELP} {ADAPTER_HELP}"
+    elif command == "/system":
         session.system = rest.strip() or None
         session.forget()
         reply = "A new conversation, with that system prompt."
@@ -91,7 +90,9 @@ def _run_command(line: str, session: ChatSession, adapter_set: AdapterSet | None
         reply = "A new conversation."
     elif command == "/adapter":
         reply = _switch_adapters(rest.split(), session, adapter_set)
-    console.print(reply, style="dim", markup=False)
+    else:
+        reply = f"There is no command {command}; /help shows those that there are."
+    terminal.line(reply, "dim")
 
 
 def _switch_adapters(words: list[str], session: ChatSession, adapter_set: AdapterSet | None) -> str:
@@ -120,14 +121,14 @@ def _in_words(weights: dict[str, float]) -> str:
     return " + ".join(shown) or "the base"
 
 
-def _answer(line: str, session: ChatSession, console: Console) -> None:
+def _answer(line: str, session: ChatSession, terminal: Terminal) -> None:
     from burnish.errors import BurnishError
 
-    console.print("model  ", style="bold", end="")
+    terminal.part("model  ", "bold")
     try:
-        answer = session.say(line, stream=lambda text: console.out(text, end="", highlight=False))
-        console.print("" if answer.stopped else " [dim](cut off: no stop token)[/dim]")
+        answer = session.say(line, stream=terminal.part)
+        terminal.line("" if answer.stopped else " (cut off: no stop token)", "dim")
     except BurnishError as error:
-        console.print(str(error), style="red", markup=False)
+        terminal.line(str(error), "red")
     except KeyboardInterrupt:
-        console.print(" [dim](stopped)[/dim]")
+        terminal.line(" (stopped)", "dim")

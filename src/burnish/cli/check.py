@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from burnish.cli.options import Data, File, MaxLength, Model, Settings, config_of
 from burnish.numbers import plural
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
+    from burnish.cli.terminal import Terminal
     from burnish.prepare.check import CheckResult
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -24,124 +22,110 @@ ROWS = 6
 
 
 def check(
-    config: Annotated[Path | None, typer.Argument(help="A run's config, YAML.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="A .jsonl file of rows; repeatable.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model folder, a Hub id, or pebble.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
+    file: File = None,
+    data: Data = None,
+    model: Model = None,
+    max_length: MaxLength = None,
+    set_: Settings = None,
 ) -> None:
     """Prove the masks of a whole data set before training.
 
     Reads the tokenizer, not the weights. Exits with 1 where a row breaks a law or cannot be read.
     """
     from burnish.cli.screen import TerminalScreen
-    from burnish.config import load_config
     from burnish.prepare.check import check as recipe
 
     screen = TerminalScreen()
-    given: dict[str, Any] = {"data.train": data, "model.name": model}
-    settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
+    settings = config_of(file, data, set_, model=model, max_length=max_length)
     found, template = recipe(settings, screen)
-    console = screen.console
-    say = _sayer(console)
-    _draw_laws(found, say)
+    terminal = screen.terminal
+    _draw_laws(found, terminal)
     if found.examples:
-        say("")
-        console.print(_roles(found))
-        _draw_counts(found, say)
-        _draw_lengths(found, settings.tokens.too_long, say)
+        terminal.line()
+        _draw_roles(found, terminal)
+        _draw_counts(found, terminal)
+        _draw_lengths(found, settings.tokens.too_long, terminal)
     noted = [f"{plural(count, 'row')}: {note}" for note, count in found.notes.most_common()]
     for title, lines in (("What the template does", noted), ("Training and serving", _served(found))):
         if lines:
-            console.print(f"\n{title}", style="bold")
+            terminal.line(f"\n{title}", "bold")
         for line in lines:
-            say(f"  {line}")
+            terminal.line(f"  {line}")
     if found.shown:
         from burnish.cli.show import draw_example, draw_legend
         from burnish.prepare.show import ShownExample
 
-        console.print("\nExamples", style="bold")
-        draw_legend(console)
+        terminal.line("\nExamples", "bold")
+        draw_legend(terminal)
         for example in found.shown:
-            draw_example(ShownExample.of(example, template), console)
+            draw_example(ShownExample.of(example, template), terminal)
     rate = f"{found.rows / found.seconds:,.0f} rows/s" if found.seconds else ""
-    say(f"\n{plural(found.rows, 'row')} checked in {found.seconds:.1f} s ({rate}).")
+    terminal.line(f"\n{plural(found.rows, 'row')} checked in {found.seconds:.1f} s ({rate}).")
     if found.violations or (found.unreadable and settings.data.bad_rows == "error"):
         raise typer.Exit(1)
 
 
-def _sayer(console: Console) -> Any:
-    def say(text: str, style: str = "") -> None:
-        console.print(text, style=style or None, markup=False, soft_wrap=True)
-
-    return say
-
-
-def _draw_laws(found: CheckResult, say: Any) -> None:
+def _draw_laws(found: CheckResult, terminal: Terminal) -> None:
     """Each law with the rows that keep and break it, then every kind of fault with its rows."""
     from burnish.prepare.check import LAWS
 
     readable = found.rows - len(found.unreadable)
     proven = readable - found.violating_rows
-    say(f"{proven:,} of {readable:,} rows proven.", "bold green" if proven == readable else "bold")
+    terminal.line(f"{proven:,} of {readable:,} rows proven.", "bold green" if proven == readable else "bold")
     for law in LAWS:
         count = found.rows_breaking(law)
-        say(f"  ✗ {law:<9}broken by {plural(count, 'row')}" if count else f"  ✓ {law}")
+        terminal.line(f"  ✗ {law:<9}broken by {plural(count, 'row')}" if count else f"  ✓ {law}")
     if count := found.rows_breaking(""):
-        say(f"  ✗ the template refuses to render {plural(count, 'row')}")
+        terminal.line(f"  ✗ the template refuses to render {plural(count, 'row')}")
     if found.unreadable:
-        say(f"\n{plural(len(found.unreadable), 'row')} cannot be read", "bold red")
+        terminal.line(f"\n{plural(len(found.unreadable), 'row')} cannot be read", "bold red")
         for bad in found.unreadable[:GROUPS]:
-            say(f"  {bad.error.what}")
+            terminal.line(f"  {bad.error.what}")
         if len(found.unreadable) > GROUPS:
-            say(f"  ... and {len(found.unreadable) - GROUPS:,} more")
+            terminal.line(f"  ... and {len(found.unreadable) - GROUPS:,} more")
     for group, error in found.violations[:GROUPS]:
-        say(f"\n{plural(len(group.rows), 'row')}: {group.what}", "bold red")
+        terminal.line(f"\n{plural(len(group.rows), 'row')}: {group.what}", "bold red")
         rows = ", ".join(str(source) for source in group.rows[:ROWS])
         more = f" ... and {len(group.rows) - ROWS:,} more" if len(group.rows) > ROWS else ""
-        say(f"  at   {rows}{more}")
+        terminal.line(f"  at   {rows}{more}")
         for name, text in (("why", error.why), ("fix", error.fix)):
             if text:
-                say(f"  {name}  {text}")
+                terminal.line(f"  {name}  {text}")
     if len(found.violations) > GROUPS:
-        say(f"\n... and {len(found.violations) - GROUPS:,} more kinds")
+        terminal.line(f"\n... and {len(found.violations) - GROUPS:,} more kinds")
 
 
-def _roles(found: CheckResult) -> Table:
-    from rich.table import Table
-
-    table = Table(title="What is trained", title_justify="left")
-    table.add_column("role")
-    for column in ("messages", "turns learnt", "tokens trained"):
-        table.add_column(column, justify="right")
-    for role, count in found.roles.items():
-        if count.messages:
-            numbers = (count.messages, count.learnt, count.trained_tokens)
-            table.add_row(role, *[f"{number:,}" for number in numbers])
-    return table
+def _draw_roles(found: CheckResult, terminal: Terminal) -> None:
+    rows = [
+        (role, f"{count.messages:,}", f"{count.learnt:,}", f"{count.trained_tokens:,}")
+        for role, count in found.roles.items()
+        if count.messages
+    ]
+    terminal.figures("What is trained", ("role", "messages", "turns learnt", "tokens trained"), rows)
 
 
-def _draw_counts(found: CheckResult, say: Any) -> None:
+def _draw_counts(found: CheckResult, terminal: Terminal) -> None:
     share = found.trained_tokens / found.tokens
-    say(f"{found.trained_tokens:,} of {plural(found.tokens, 'token')} trained ({share:.0%})")
+    terminal.line(f"{found.trained_tokens:,} of {plural(found.tokens, 'token')} trained ({share:.0%})")
     if found.turns:
-        say(f"{found.stops:,} of {plural(found.turns, 'learnt turn')} end in a trained stop token")
+        terminal.line(f"{found.stops:,} of {plural(found.turns, 'learnt turn')} end in a trained stop token")
 
 
-def _draw_lengths(found: CheckResult, too_long: str, say: Any) -> None:
+def _draw_lengths(found: CheckResult, too_long: str, terminal: Terminal) -> None:
     shares = (50, 90, 99, 100)
     words = ", ".join(f"{'longest' if s == 100 else f'{s} %'} {found.percentile(s):,}" for s in shares)
     over = int((found.lengths > found.limit).sum())
-    say("\nLengths, tokens", "bold")
-    say(f"  {_bars(found)}")
-    say(f"  {words}; the limit is {found.limit:,}")
+    terminal.line("\nLengths, tokens", "bold")
+    terminal.line(f"  {_bars(found)}")
+    terminal.line(f"  {words}; the limit is {found.limit:,}")
     counts = found.ledger.counts
     if over or counts:
-        say(f"  {plural(over, 'example')} longer than that. With tokens.too_long: {too_long}:")
+        terminal.line(f"  {plural(over, 'example')} longer than that. With tokens.too_long: {too_long}:")
         for fate, count in counts.items():
-            say(f"    {plural(count, 'row')} {fate}")
+            terminal.line(f"    {plural(count, 'row')} {fate}")
         lost, trained = found.ledger.lost_tokens, found.ledger.lost_trained
         whole = int(found.lengths.sum())
-        say(f"    {lost:,} of {whole:,} tokens lost, {trained:,} of them to be learnt")
+        terminal.line(f"    {lost:,} of {whole:,} tokens lost, {trained:,} of them to be learnt")
 
 
 def _bars(found: CheckResult) -> str:

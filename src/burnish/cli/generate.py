@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,12 +29,15 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(help="Where an answer is cut off.")] = 256,
 ) -> None:
     """Answer a prompt, or a file of them."""
+    from burnish.cli.terminal import out
     from burnish.data import Conversation, Message, read
     from burnish.errors import ConfigError
     from burnish.generate import Sampling, answer_all, open_model
 
     if (prompt is None) == (data is None):
-        raise ConfigError("give either a prompt or --data", fix='burnish generate runs/quickstart "Hello"')
+        raise ConfigError(
+            "give either a prompt or --data", fix='Type: burnish generate runs/quickstart "Hello"'
+        )
     if prompt is not None:
         first = (Message("system", system),) if system else ()
         asked = [Conversation((*first, Message("user", prompt)))]
@@ -47,11 +49,11 @@ def generate(
     answers = answer_all(opened, template, asked, sampling)
     for conversation, answer in zip(asked, answers, strict=True):
         if prompt is not None:
-            sys.stdout.write(answer.text + "\n")
+            out(answer.text)
         else:
             row = {
                 "messages": conversation.as_dicts(),
                 "answer": answer.text,
                 "stopped": answer.stopped,
             }
-            sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out(json.dumps(row, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +29,6 @@ def merge(
     """Add a run's adapter into its base: one plain model folder, proven against the adapter."""
     from typing import cast, get_args
 
-    from rich.table import Table
-
     from burnish.cli.screen import TerminalScreen
     from burnish.errors import ConfigError
     from burnish.model.load import Dtype
@@ -51,21 +50,17 @@ def merge(
         screen=screen,
     )
     screen.say("\nThe merged model, read back, against the adapter as it was trained:")
-    table = Table()
-    table.add_column("measured", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    for measured, value in (
+    measured = (
         ("conversations", f"{proof.conversations:,}"),
         ("tokens of answers", f"{proof.positions:,}"),
         ("likeliest token the same", f"{proof.agreement:.2%}"),
         ("mean KL, nats a token", f"{proof.mean_kl:.2e}"),
         ("  its limit", f"{proof.limit:.2e}"),
         ("largest KL, nats", f"{proof.largest_kl:.2e}"),
-    ):
-        table.add_row(measured, value)
-    screen.console.print(table)
+    )
+    screen.terminal.figures("", ("measured", "value"), measured)
     if not proof.passed:
         screen.warn(
             f"The merge failed its proof and is kept, since --force was given: {out}/burnish.json says so."
         )
-    screen.say(f"Talk to it:  burnish chat {out}")
+    screen.say(f"Talk to it:  burnish chat {shlex.quote(str(out))}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from burnish.cli.terminal import Terminal
 from burnish.files import read_json, read_lines
 from burnish.run.folder import RunFolder
 
@@ -21,33 +20,29 @@ SHOWN = 8
 """Answers shown side by side."""
 
 
-def show_outcome(run: RunFolder, console: Console) -> None:
+def show_outcome(run: RunFolder, terminal: Terminal) -> None:
     """Base and tuned side by side: their answers, then their figures; then where to go on."""
     figures = read_json(run.evaluation)
-    console.print()
+    terminal.line()
     if answers := _answers(run):
-        console.print(answers)
-    console.print(_figures(figures["base"], figures["tuned"]))
+        terminal.texts("The same held-out prompts, before and after", ("asked", "base", "tuned"), answers)
+    rows = _figures(figures["base"], figures["tuned"])
+    terminal.figures("What changed", ("measured", "base", "tuned", "change"), rows)
     origin = read_json(run.provenance)
     done = f"Done in {origin['seconds']:.0f} s, training in {origin['peak_bytes'] / 1e9:.2f} GB of memory."
-    console.print(f"\n{done} Look:  {run.report}", markup=False, soft_wrap=True)
-    console.print(f"Talk to it:  burnish chat {run.path}", markup=False, soft_wrap=True)
+    terminal.line(f"\n{done} Look:  {run.report}")
+    terminal.line(f"Talk to it:  burnish chat {shlex.quote(str(run.path))}")
 
 
-def _answers(run: RunFolder) -> Table | None:
+def _answers(run: RunFolder) -> list[tuple[str, str, str]]:
     samples = list(read_lines(run.samples))
     last = max((row["step"] for row in samples), default=0)
-    if not samples:
-        return None
     base = {row["index"]: row for row in samples if row["step"] == 0}
     tuned = {row["index"]: row for row in samples if row["step"] == last}
-    table = Table(title="The same held-out prompts, before and after", show_lines=True, expand=False)
-    for column in ("asked", "base", "tuned"):
-        table.add_column(column, overflow="fold", ratio=1)
-    for index in sorted(set(base) & set(tuned))[:SHOWN]:
-        question = base[index]["prompt"][-1]["content"]
-        table.add_row(_short(question), _marked(base[index]), _marked(tuned[index]))
-    return table
+    return [
+        (_short(base[index]["prompt"][-1]["content"]), _marked(base[index]), _marked(tuned[index]))
+        for index in sorted(set(base) & set(tuned))[:SHOWN]
+    ]
 
 
 def _marked(sample: dict[str, Any]) -> str:
@@ -56,21 +51,18 @@ def _marked(sample: dict[str, Any]) -> str:
 
 
 def _short(text: str, limit: int = 160) -> str:
-    text = " ".join(text.split()).replace("[", r"\[")
+    text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _figures(base: dict[str, Any], tuned: dict[str, Any]) -> Table:
-    table = Table(title="What changed")
-    table.add_column("measured", no_wrap=True)
-    for column in ("base", "tuned", "change"):
-        table.add_column(column, justify="right", no_wrap=True)
+def _figures(base: dict[str, Any], tuned: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    rows = []
     for key, name, unit in FIGURES:
         if key in base and key in tuned:
             change = tuned[key] - base[key]
             text = f"{100 * change:+.1f} pts" if unit == "share" else f"{change:+.3f}"
-            table.add_row(name, _figure(base, key, unit), _figure(tuned, key, unit), text)
-    return table
+            rows.append((name, _figure(base, key, unit), _figure(tuned, key, unit), text))
+    return rows
 
 
 def _figure(figures: dict[str, Any], key: str, unit: str) -> str:

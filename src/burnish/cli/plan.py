@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from burnish.cli.options import Adapter, Data, Epochs, File, MaxLength, Model, Rank, Settings, config_of
 
 if TYPE_CHECKING:
     from burnish.plan.plan import FittedPlan, Plan
@@ -17,24 +18,31 @@ and moments."""
 
 
 def plan(
-    config: Annotated[Path | None, typer.Argument(help="A run's config, YAML.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="A .jsonl file of rows; repeatable.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A model folder, one with config.json alone, a Hub id, or pebble.")
-    ] = None,
-    adapter: Annotated[str | None, typer.Option(help="lora, ..., or none to train all weights.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
+    file: File = None,
+    data: Data = None,
+    model: Model = None,
+    adapter: Adapter = None,
+    epochs: Epochs = None,
+    rank: Rank = None,
+    max_length: MaxLength = None,
+    set_: Settings = None,
     memory: Annotated[
-        str | None, typer.Option(help="Bytes of each device to fit into, as 24GB: says what to change.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Bytes of each device to fit into, as 24GB: says what to change."),
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Devices that share the model.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda; unset: what this machine has.")] = "",
+    devices: Annotated[int, typer.Option(metavar="N", min=1, help="Devices that share the model.")] = 1,
+    device: Annotated[
+        str, typer.Option(metavar="KIND", help="cpu or cuda; unset: what this machine has.")
+    ] = "",
     probe: Annotated[bool, typer.Option(help="Time one layer to say how long the run takes.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Say what a run takes of memory, disk and time, before a byte of weights is loaded."""
+    """Say what a run takes of memory, disk and time, before a byte of weights is loaded.
+
+    Of a model it needs config.json alone.
+    """
     from burnish.cli.screen import TerminalScreen
-    from burnish.config import load_config
+    from burnish.cli.terminal import out
     from burnish.errors import ConfigError
     from burnish.plan.plan import as_bytes, fit_into, plan_inputs
     from burnish.plan.plan import plan as recipe
@@ -42,15 +50,16 @@ def plan(
     if device not in ("", "cpu", "cuda"):
         raise ConfigError(f"--device {device}: no such device", fix="Write cpu or cuda.")
     limit = as_bytes(memory) if memory else None
-    given: dict[str, Any] = {"data.train": data, "model.name": model, "adapter.kind": adapter}
-    settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
+    settings = config_of(
+        file, data, set_, model=model, adapter=adapter, epochs=epochs, rank=rank, max_length=max_length
+    )
     found = plan_inputs(settings)
     made = recipe(settings, found, device=device, devices=devices, available=limit, probe=probe)
     fitted = None
     if limit is not None:
         fitted = fit_into(settings, found, limit, device=device, devices=devices)
     if as_json:
-        typer.echo(json.dumps(made.as_dict() | ({"fit": _fit(fitted)} if fitted else {})))
+        out(json.dumps(made.as_dict() | ({"fit": _fit(fitted)} if fitted else {})))
     else:
         screen = TerminalScreen()
         for line in [*_lines(made), *(_fit_lines(fitted, limit or 0) if fitted else [])]:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from burnish.cli.options import Data, File, MaxLength, Model, Settings, config_of
+
 
 def prepare(
-    out: Annotated[Path, typer.Option(help="The file to write: tokens.parquet, or tokens.arrow.")],
-    config: Annotated[Path | None, typer.Argument(help="A run's config, YAML.")] = None,
-    data: Annotated[list[str] | None, typer.Option(help="A .jsonl file of rows; repeatable.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model folder, a Hub id, or pebble.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key: a.b=value.")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The file to write: tokens.parquet, or tokens.arrow.")
+    ],
+    file: File = None,
+    data: Data = None,
+    model: Model = None,
+    max_length: MaxLength = None,
+    set_: Settings = None,
 ) -> None:
     """Write token ids and labels for another trainer.
 
     Reads the tokenizer, not the weights. What burnish train would refuse is refused.
     """
     from burnish.cli.screen import TerminalScreen
-    from burnish.config import load_config
     from burnish.numbers import plural
     from burnish.prepare.export import export
 
     screen = TerminalScreen()
-    given: dict[str, Any] = {"data.train": data, "model.name": model}
-    settings = load_config(config, set_ or [], **{key: value for key, value in given.items() if value})
+    settings = config_of(file, data, set_, model=model, max_length=max_length)
     made = export(settings, out, screen)
     screen.say(
         f"{made.path}: {plural(made.examples, 'example')}, {made.trained_tokens:,} of "

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from burnish.cli.options import Settings
+
 
 def pretrain(
-    corpus: Annotated[Path, typer.Option(help="A .jsonl prose corpus with a text a row.")],
-    out: Annotated[Path, typer.Option(help="The folder for the model.")],
-    held_out: Annotated[Path | None, typer.Option(help="Prose to measure bits per byte on.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a config key.")] = None,
+    corpus: Annotated[Path, typer.Option(metavar="FILE", help="A .jsonl prose corpus with a text a row.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the model.")],
+    held_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Prose to measure bits per byte on.")
+    ] = None,
+    set_: Settings = None,
 ) -> None:
     """Make pebble, the embedded base, anew.
 

@@ -1,6 +1,6 @@
 """YAML to a checked ``RunConfig``."""
 
-from burnish.config.load import build_config, load_config
+from burnish.config.load import build_config, load_config, with_learning_rate
 from burnish.config.sections import (
     AdapterConfig,
     DataConfig,
@@ -25,4 +25,5 @@ __all__ = [
     "TrainConfig",
     "build_config",
     "load_config",
+    "with_learning_rate",
 ]

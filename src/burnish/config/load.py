@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from burnish.config.meant import MEANT, MEANT_KEYS
 from burnish.config.sections import RunConfig
 from burnish.errors import ConfigError
 
@@ -32,13 +33,21 @@ MOST_VALUES = 100_000
 """In a config file."""
 
 
+PART_OF_A_VALUE = re.compile(r"\d+|bool|str|int|float|(literal|tuple)\[.*\]")
+"""What pydantic puts behind a key: the place in a list, or which of several types was tried."""
+
+
 def load_config(path: Path | None = None, overrides: Sequence[str] = (), **given: Any) -> RunConfig:
     """The config of a fine-tuning run, with the learning rate filled in where none is named."""
-    config = build_config(RunConfig, path, overrides, **given)
-    if config.train.learning_rate is None:
-        rate = LEARNING_RATES[config.adapter.kind]
-        config = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
-    return config
+    return with_learning_rate(build_config(RunConfig, path, overrides, **given))
+
+
+def with_learning_rate(config: RunConfig) -> RunConfig:
+    """The config with the rate of its kind of adapter, where it names none."""
+    if config.train.learning_rate is not None:
+        return config
+    rate = LEARNING_RATES[config.adapter.kind]
+    return config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": rate})})
 
 
 def build_config(
@@ -71,9 +80,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such config file") from error
+        raise ConfigError(f"{path}: no such config file", fix="Give the path of a .yaml file.") from error
     except (yaml.YAMLError, ValueError, OSError, OverflowError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from error
+        raise ConfigError(
+            f"{path}: not YAML ({error})", fix="Write it as sections of keys, such as train: {epochs: 2}."
+        ) from error
     _require_small(tree, path)
     if tree is None:
         return {}
@@ -111,7 +122,10 @@ def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"{key}: {section} is a value, not a section")
+            raise ConfigError(
+                f"{key}: {section} is a value, not a section",
+                fix=f"Leave out {section} as a value, or {key}.",
+            )
     tree[last] = value
 
 
@@ -121,22 +135,47 @@ def validated(kind: type[Config], tree: Mapping[str, Any], where: str) -> Config
         return kind.model_validate(tree)
     except ValidationError as error:
         mistakes = [_mistake(kind, item) for item in error.errors()]
-        raise ConfigError(f"{where}: " + "\n".join(mistakes), fix="Nothing was started.") from error
+        raise ConfigError(
+            f"{where}: " + "\n".join(what for what, _ in mistakes),
+            why="Nothing was started: a config has to be right as a whole.",
+            fix=" ".join(dict.fromkeys(fix for _, fix in mistakes)),
+        ) from error
 
 
-def _mistake(kind: type[BaseModel], item: Any) -> str:
+def _mistake(kind: type[BaseModel], item: Any) -> tuple[str, str]:
+    """What is wrong, and what to write instead."""
     path = [str(part) for part in item["loc"]]
-    key = ".".join(path)
+    key = ".".join(part for part in path if not PART_OF_A_VALUE.fullmatch(part))
     if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (given: {repr(item['input'])[:200]})"
+        return str(item["ctx"]["error"]), "Leave out one of the two."
+    if item["type"] == "extra_forbidden":
+        near = _nearest_key(kind, path)
+        return f"{key}: no such key; did you mean {near}?", f"Write {near}."
+    what, given = f"{key}: {item['msg']} (given: {repr(item['input'])[:200]})", str(item["input"]).lower()
+    if item["type"] == "missing":
+        return what, f"Give {key}."
+    if item["type"] != "literal_error":
+        return what, f"Change {key}."
+    values = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    alike = difflib.get_close_matches(given, values, n=1)
+    near = (
+        (f"{alike[0]} in {key}" if isinstance(item["loc"][-1], int) else f"{key}={alike[0]}") if alike else ""
+    )
+    meant = MEANT.get(key, {}).get(given.replace("_", "-")) or near
+    if meant:
+        return f"{what}; did you mean {meant}?", f"Write {meant}."
+    return what, f"Change {key}."
+
+
+def _nearest_key(kind: type[BaseModel], path: Sequence[str]) -> str:
     known = _keys(kind)
+    if MEANT_KEYS.get(path[-1]) in known:
+        return MEANT_KEYS[path[-1]]
     same_name = [name for name in known if name.rsplit(".", 1)[-1] == path[-1]]
     # A key of a section is first looked for in that section.
     section = [name for name in known if len(path) > 1 and name.startswith(f"{path[0]}.")]
-    near = difflib.get_close_matches(key, section or known, n=1, cutoff=0.0)
-    return f"{key}: no such key; did you mean {(same_name or near)[0]}?"
+    near = difflib.get_close_matches(".".join(path), section or known, n=1, cutoff=0.0)
+    return (same_name or near)[0]
 
 
 def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:

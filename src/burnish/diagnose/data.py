@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from burnish.diagnose.finding import Finding, percent
 from burnish.diagnose.measured import Measured
+from burnish.numbers import plural, ranges
+from burnish.run.journal import missing_steps
 
 DROPPED = ("too long", "rejected", "nothing to learn")
 
@@ -46,6 +48,22 @@ def much_cut(measured: Measured) -> Finding | None:
         "The model is trained on the short part of the data"
         + (f", and {cut:,} rows end in the middle of an answer." if cut else "."),
         "Raise tokens.max_length, set tokens.too_long: split, or take a base with more positions.",
+    )
+
+
+def steps_missing(measured: Measured) -> Finding | None:
+    """A warning where training steps before the last one written have no line in the metrics."""
+    last = max((row["step"] for row in measured.metrics), default=0)
+    missing = missing_steps(measured.metrics, last)
+    if not missing:
+        return None
+    return Finding(
+        "Steps are missing from the metrics",
+        "warning",
+        f"{len(missing):,} of {plural(last, 'step')} have no line in metrics.jsonl: {ranges(missing)}.",
+        "The file was emptied or cut while the run was stopped. Curves, times and speeds are of the other "
+        "steps only; the weights are those of all steps.",
+        "Put the file back as it was and write the report again, or read the page with that in mind.",
     )
 
 

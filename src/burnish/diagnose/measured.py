@@ -13,6 +13,8 @@ from burnish.run.folder import RunFolder
 
 Row = dict[str, Any]
 
+PUT_BACK = "Put the file back as it was, or remove it: the rest of the run is then shown without it."
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -94,9 +96,11 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         value = read_json(path)
     except ValueError as error:
-        raise RunError(f"{path} is not JSON", why="It was cut off or changed by hand.") from error
+        raise RunError(
+            f"{path} is not JSON", why="It was cut off or changed by hand.", fix=PUT_BACK
+        ) from error
     if not isinstance(value, dict):
-        raise RunError(f"{path} does not hold a JSON object", why="It was changed by hand.")
+        raise RunError(f"{path} does not hold a JSON object", why="It was changed by hand.", fix=PUT_BACK)
     return value
 
 

@@ -7,8 +7,8 @@ files or an error.
 
 from __future__ import annotations
 
+import logging
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -29,7 +29,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from burnish.errors import BurnishError, ModelError
 from burnish.model.quantize import Kind, quantization, use_dequantized_products
@@ -42,6 +42,9 @@ POINTER = b"version https://git-lfs"
 
 DTYPES = {"auto": torch.bfloat16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 Dtype = Literal["auto", "bfloat16", "float32"]
+
+SPOKEN = logging.getLogger("burnish")
+"""What a program may silence, and a terminal shows."""
 
 ALIKE = 0.75
 """From which ``difflib`` ratio on a name is taken for a slip of another."""
@@ -200,7 +203,7 @@ def _at(location: str, revision: str | None) -> dict[str, Any]:
 
 @cache
 def _announce(name: str) -> None:
-    print(f"{name} is no folder here: asking the Hugging Face Hub for it.", file=sys.stderr)
+    SPOKEN.warning("%s is no folder here: asking the Hugging Face Hub for it.", name)
 
 
 def _require_safe(folder: Path) -> None:
@@ -282,5 +285,5 @@ def first_line(error: BaseException) -> str:
 
 def quiet_libraries() -> None:
     """The libraries' own bars and notices; what matters in them, burnish says itself."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

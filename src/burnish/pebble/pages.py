@@ -36,7 +36,9 @@ def prose(path: Path) -> list[str]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file", fix="Give the path of a jsonl prose corpus.") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not jsonl rows with a text each ({error})") from error
+        raise DataError(
+            f"{path}: not jsonl rows with a text each ({error})", fix='Write {"text": ...} a line.'
+        ) from error
 
 
 def unwrap(text: str) -> str:

@@ -22,6 +22,7 @@ from burnish.model.forward import choose_forward
 from burnish.pebble.facts import relations
 from burnish.pebble.pages import fact_pages, prose
 from burnish.pebble.tokenizer import END_OF_TEXT, train_tokenizer
+from burnish.run.folder import RunFolder
 from burnish.run.interrupt import Stopped, interruptible, resumable
 from burnish.run.screen import Screen, SilentScreen
 from burnish.tokens import Order, TokenTable, micro_batches
@@ -36,9 +37,14 @@ TOKENIZER_PAGES = 6000
 def pretrain(config: PretrainConfig, *, screen: Screen | None = None) -> dict[str, float]:
     """Train from the seed, saving model and tokenizer into ``config.out``; returns what was measured.
 
-    A run that was stopped goes on from its last checkpoint when called again.
+    A run that was stopped goes on from its last checkpoint when called again. Raises ``RunError`` where
+    another process works in the folder.
     """
-    screen = screen or SilentScreen()
+    with RunFolder(Path(config.out)).locked():
+        return _pretrain(config, screen or SilentScreen())
+
+
+def _pretrain(config: PretrainConfig, screen: Screen) -> dict[str, float]:
     out = Path(config.out)
     texts = prose(Path(config.corpus))
     facts = relations()

@@ -10,8 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from burnish.adapters.load import load_model
 from burnish.adapters.virtual import without_virtual
-from burnish.config import RunConfig, load_config
+from burnish.config import RunConfig, with_learning_rate
 from burnish.data.memory import Rows
+from burnish.data.read import each_row
+from burnish.errors import ConfigError
 from burnish.evaluate.evaluation import Evaluation, Measure, MeasuredModel, Scorer
 from burnish.files import read_json, write_json
 from burnish.model.budget import peak_bytes
@@ -55,7 +57,8 @@ def sft(
     command: str = "",
     verb: str = "train",
 ) -> SFTResult:
-    """Fine-tune as ``config`` says (unset: as the defaults do), into the run folder ``out``.
+    """Fine-tune as ``config`` says (unset: as the defaults do), into the run folder ``out``. Without a
+    learning rate in it, the usual one of its kind of adapter is taken.
 
     ``data``, ``held_out``: rows as a list of dicts, or files, in the place of those that ``config`` names.
     ``model``: a causal language model of transformers with its ``tokenizer``, or a name. Neither is changed:
@@ -69,7 +72,7 @@ def sft(
     ``BurnishError`` for what a user can mend, and ``Interrupted``, with everything saved, when the person
     stops it.
     """
-    config = load_config() if config is None else config
+    config = with_learning_rate(config or RunConfig())
     if out is not None:
         config = config.model_copy(update={"out": str(out)})
     config, in_memory = taken_from_memory(
@@ -106,8 +109,10 @@ def _train(
     resume: bool,
 ) -> Trained:
     settings, ranks, screen = config.train, run.ranks, run.screen
+    source = DataSource.of(config.data, settings.seed, in_memory)
 
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
+    _require_rows(source)
     prepared = prepare_model(config, screen, "cpu" if ranks.count > 1 else None, in_memory)
     model, template = prepared.model, prepared.template
     with ranks.first_then_others():  # the others then find the prepared rows in the cache
@@ -125,8 +130,9 @@ def _train(
     # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7).
     # From here on there is a run folder; mistakes until now left none.
     evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score)
-    rows = DataSource.of(config.data, settings.seed, in_memory).described()
-    provenance = provenance_of(config, rows, prepared.base, template, prepared.count, command, run.started)
+    provenance = provenance_of(
+        config, source.described(), prepared.base, template, prepared.count, command, run.started
+    )
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
     if found.checkpoint is None:
         examples = [ShownExample.of(example, template).as_row() for example in data.examples]
@@ -184,6 +190,15 @@ def _train(
     ranks.barrier()  # for the first one to have saved
     saved = final_checkpoint(run.folder, done, state if best_counts else None, screen)
     return Trained(saved, base, evaluation, passes.measuring, provenance, peak_bytes(model.device))
+
+
+def _require_rows(source: DataSource) -> None:
+    """Raises a ``BurnishError`` where no file is named, or one has no beginning that can be read: what
+    ``prepare`` would say too, minutes later, once the model is loaded."""
+    if not source.train:
+        raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
+    for place in (*source.train, *source.held_out):
+        next(each_row(place), None)
 
 
 def _conclude(config: RunConfig, in_memory: InMemory, run: OpenRun, trained: Trained) -> None:

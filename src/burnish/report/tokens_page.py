@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from burnish.files import writing
 from burnish.numbers import plural
 from burnish.report.document import document
 from burnish.report.markup import Markup, element
@@ -16,8 +17,10 @@ SPECIAL = re.compile(r"<[^<>\s]+>|\[/?\w+\]")
 
 
 def write_tokens_page(path: Path, examples: Sequence[tuple[str, Sequence[ViewedToken]]]) -> None:
-    """Write one file that needs nothing but a browser. ``examples``: file and row, and the tokens."""
-    path.write_bytes(tokens_page(examples).encode("utf-8", "replace"))
+    """Write one new file that needs nothing but a browser. ``examples``: file and row, and the tokens. Raises
+    ``RunError`` where it cannot be written, or is there already."""
+    with writing(str(path), why="There is no page.", fix="Give another name."), path.open("xb") as file:
+        file.write(tokens_page(examples).encode("utf-8", "replace"))
 
 
 def tokens_page(examples: Sequence[tuple[str, Sequence[ViewedToken]]]) -> str:

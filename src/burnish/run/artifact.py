@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from burnish.adapters.folder import METADATA
-from burnish.files import STAGED, flush, write_json
+from burnish.files import STAGED, discard, flush, write_json
 from burnish.template import ChatTemplate
 
 
@@ -29,7 +28,7 @@ def save_final(
     """
     staged = folder.with_name(f"{STAGED}{folder.name}")
     for leftover in (staged, folder):
-        shutil.rmtree(leftover, ignore_errors=True)
+        discard(leftover)
     save(staged)
     generation = model.generation_config
     assert generation is not None

@@ -9,7 +9,8 @@ import yaml
 
 from burnish.config import RunConfig
 from burnish.errors import RunError
-from burnish.files import read_json, write_json, write_lines, write_whole
+from burnish.files import read_json, read_lines, write_json, write_lines, write_whole
+from burnish.numbers import plural, ranges
 from burnish.run.folder import RunFolder
 from burnish.run.open import OpenRun
 from burnish.run.state import RunState
@@ -58,9 +59,22 @@ def resume_run(
             run.screen.warn(f"{path} is damaged: it does not hold what was written. It is removed.")
             checkpoint.remove(path)  # or it would count among those to keep
         checkpoint.prune(run.folder.checkpoints, keep, state.best_step if keeps_best else None)
-    run.journal.cut_after(saved.step)
+    if missing := run.journal.cut_after(saved.step):
+        run.screen.warn(
+            f"{run.folder.metrics} lacks {len(missing):,} of {plural(saved.step, 'step')}, "
+            f"{ranges(missing)}: curves, times and speeds will be of the others only."
+        )
+    if run.ranks.first and _lacks_base_answers(run.folder):
+        run.screen.warn(
+            f"{run.folder.samples} lacks the answers of the base: none will stand beside the tuned model's."
+        )
     run.screen.say(f"Going on after step {saved.step}.")
     return state
+
+
+def _lacks_base_answers(folder: RunFolder) -> bool:
+    answered = "stopped_share" in read_json(folder.evaluation)["base"]
+    return answered and not any(row["step"] == 0 for row in read_lines(folder.samples))
 
 
 def _require_same(folder: RunFolder, provenance: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from burnish.errors import RunError
 from burnish.files import FINAL, RUN_CONFIG, STAGED, read_json, writing
 
 LOCK = ".lock"
+TRACKED = ("tensorboard", "wandb")
+"""Folders in which trackers write."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,11 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out within the block. The folder is made where there is none, and removed
-        where nothing came into it. The lock is the system's: it ends with the process however that ends."""
+        where nothing came into it. The lock is the system's: it ends with the process however that ends.
+
+        Raises ``RunError`` where another process holds the lock, and where the folder, or what a run writes
+        in it, is a symbolic link."""
+        self._require_no_links()
         lock = self.path / LOCK
         handle = self._handle(lock)
         try:
@@ -94,7 +101,15 @@ class RunFolder:
         while True:
             with writing(str(self.path)):
                 self.path.mkdir(parents=True, exist_ok=True)
-                handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+                handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                os.close(handle)
+                raise RunError(
+                    f"{lock} is no lock of a run: it is another file too",
+                    why="The process id would be written over what that file holds.",
+                    fix=f"Remove {lock}, or choose another --out.",
+                )
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -111,10 +126,23 @@ class RunFolder:
                 return handle
             os.close(handle)  # meanwhile its holder ended and removed it
 
+    def _require_no_links(self) -> None:
+        written = (self.config, self.provenance, self.ledger, self.metrics, self.samples, self.examples)
+        made = (self.evaluation, self.checkpoints, self.final, self.report, self.path / LOCK)
+        for path in (self.path, *written, *made, *(self.path / name for name in TRACKED)):
+            if path.is_symlink():
+                raise RunError(
+                    f"{path} is a symbolic link, to {path.readlink()}",
+                    why="A run writes only into its own folder; through a link it would change others.",
+                    fix="Give the folder itself that the link leads to, or choose another --out."
+                    if path == self.path
+                    else f"Remove {path}, or put what it leads to in its place.",
+                )
+
     def require_free(self) -> RunFolder:
         """Raises ``RunError`` where the folder holds anything: a run is never overwritten. Call it within
         ``locked``."""
-        if any(not path.name.startswith((LOCK, STAGED)) for path in self.path.iterdir()):
+        if any(path.name != LOCK and not path.name.startswith(STAGED) for path in self.path.iterdir()):
             raise RunError(
                 f"{self.path} already holds {'a run' if self.config.exists() else 'files'}",
                 why="A run is never overwritten.",
@@ -125,5 +153,8 @@ class RunFolder:
     def require_run(self) -> RunFolder:
         """Raises ``RunError`` where no run has begun in the folder."""
         if not self.config.is_file():
-            raise RunError(f"{self.path} is not a run folder: it has no {self.config.name}")
+            raise RunError(
+                f"{self.path} is not a run folder: it has no {self.config.name}",
+                fix="Give the folder that a run wrote, as its --out named it.",
+            )
         return self

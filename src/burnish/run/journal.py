@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,12 @@ from typing import Any
 from burnish.files import append_line, flush, read_lines, write_lines
 from burnish.run.folder import RunFolder
 from burnish.run.track import Tracker
+
+
+def missing_steps(metrics: Iterable[dict[str, Any]], last: int) -> list[int]:
+    """The training steps up to ``last`` of which there is no row."""
+    written = {row["step"] for row in metrics if row["kind"] == "train"}
+    return [step for step in range(1, last + 1) if step not in written]
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,12 @@ class Journal:
         if self.run:
             append_line(self.run.samples, row)
 
-    def cut_after(self, step: int) -> None:
-        """Remove what was written since the checkpoint of ``step``."""
+    def cut_after(self, step: int) -> list[int]:
+        """Remove what was written since the checkpoint of ``step``. Returns the steps up to it of which the
+        metrics have no line: it was lost, or removed by hand."""
         for path in self._files:
             write_lines(path, [row for row in read_lines(path) if row["step"] <= step])
+        return missing_steps(read_lines(self.run.metrics), step) if self.run else []
 
     def cut_evaluation(self, step: int) -> None:
         """Remove the evaluation after ``step``, which an end that was interrupted has written."""

@@ -71,4 +71,7 @@ def _resume_command(config: RunConfig, folder: RunFolder, verb: str) -> str:
 def _require_unfinished(folder: RunFolder) -> None:
     folder.require_run()
     if folder.finished:
-        raise RunError(f"{folder.path} has finished; there is nothing to go on with", fix="Start a new run.")
+        raise RunError(
+            f"{folder.path} has finished; there is nothing to go on with",
+            fix="Start a new run, with another --out.",
+        )

@@ -73,7 +73,9 @@ def trackers(config: RunConfig, run: RunFolder, screen: Screen) -> list[Tracker]
     """The trackers that the config names, not yet open. Raises ``ConfigError`` where one is not installed."""
     missing = [name for name in config.track if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"track: {' and '.join(missing)} not installed", fix="pip install 'burnish[track]'")
+        raise ConfigError(
+            f"track: {' and '.join(missing)} not installed", fix="Type: pip install 'burnish[track]'"
+        )
     settings = config.model_dump(mode="json")
     return [Tracker(name, partial(OPENERS[name], run, settings), screen) for name in config.track]
 

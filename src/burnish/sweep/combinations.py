@@ -139,7 +139,7 @@ def _combination(base: str, setting: dict[str, str], overrides: Sequence[str], f
             config = load_config(Path(base), pairs, out=out)
             verb = ["train", str(folder / "base.yaml")]
     except ConfigError as error:
-        raise ConfigError(f"{name}: {error.what}", why=error.why, fix="Nothing was started.") from error
+        raise ConfigError(f"{name}: {error.what}", why=error.why, fix=error.fix) from error
     sets = [argument for pair in pairs for argument in ("--set", pair)]
     resumed = (verb[0], "--resume", out)
     return Combination(name, values, config, (*verb, "--out", out, *sets), resumed)
@@ -185,7 +185,10 @@ def _data(combinations: Sequence[Combination]) -> dict[str, str]:
                 try:
                     hashes[path] = sha256(Path(path))
                 except OSError as error:
-                    raise DataError(f"{combination.name}: {path} cannot be read: {error.strerror}") from error
+                    raise DataError(
+                        f"{combination.name}: {path} cannot be read: {error.strerror}",
+                        fix="Give the path of a file of rows that can be read.",
+                    ) from error
     return hashes
 
 

@@ -20,7 +20,7 @@ from textwrap import shorten
 from typing import Any
 
 from burnish.errors import Interrupted
-from burnish.files import read_json, write_json, write_whole
+from burnish.files import open_to_append, read_json, write_json, write_whole, writing
 from burnish.run.folder import LOCK, RunFolder
 from burnish.run.interrupt import Stopped, interruptible
 from burnish.run.screen import Screen
@@ -136,7 +136,7 @@ def _child(
     """
     command = [sys.executable, "-m", "burnish", *arguments]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with log.open("ab") as file:
+    with writing(str(log)), open_to_append(log) as file:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -20,9 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from burnish.errors import RunError
-from burnish.files import STAGED, flush, sha256, writing
+from burnish.files import STAGED, discard, flush, sha256, writing
 
 TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+REMOVING = ".removing-"
+"""How the name of a checkpoint begins that is on its way out."""
 SPARE = 16 * 2**20
 """Bytes that must be free beside the tensors."""
 
@@ -144,8 +146,10 @@ def _require_space(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _clear(folder: Path) -> None:
-    for leftover in folder.glob(".*-step-*"):
-        shutil.rmtree(leftover)
+    for prefix in (STAGED, REMOVING):
+        for leftover in folder.glob(f"{prefix}step-*"):
+            if _is_name(leftover.name.removeprefix(prefix)):
+                discard(leftover)
 
 
 def prune(folder: Path, keep: int, also_keep: int | None) -> None:
@@ -159,14 +163,21 @@ def prune(folder: Path, keep: int, also_keep: int | None) -> None:
 
 def remove(path: Path) -> None:
     """Remove a checkpoint, under another name first: if the process is killed meanwhile, none is damaged."""
-    if path.exists():
-        going = path.with_name(f".removing-{path.name}")
+    if path.exists() or path.is_symlink():
+        going = path.with_name(f"{REMOVING}{path.name}")
         path.rename(going)
-        shutil.rmtree(going)
+        discard(going)
 
 
 def _by_step(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), key=_step_of)
+    """The checkpoints in the folder. What a person has put there under a name of their own is none."""
+    found = [path for path in folder.glob("step-*") if _is_name(path.name)]
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step_of)
+
+
+def _is_name(text: str) -> bool:
+    digits = text.removeprefix("step-")
+    return digits.isascii() and digits.isdecimal() and text == name(int(digits))
 
 
 def _step_of(path: Path) -> int:
