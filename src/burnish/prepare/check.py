@@ -138,7 +138,7 @@ def _count(found: CheckResult, encoded: Encoded, fitted: Fitted, stop_ids: froze
         found.roles.setdefault(role, RoleCount()).messages += 1
     learner = found.roles.setdefault("text" if conversation.text is not None else "assistant", RoleCount())
     found.notes.update(encoded.notes)
-    found.ledger.note_fitted(fitted, conversation.source)
+    found.ledger.note_fitted(fitted, encoded)
     for example in fitted.examples:
         found.examples += 1
         found.tokens += len(example.input_ids)

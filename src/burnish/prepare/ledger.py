@@ -8,29 +8,36 @@ from typing import Any
 
 from burnish.data import Source
 from burnish.numbers import plural
-from burnish.tokens import Fitted, TokenTable
+from burnish.tokens import Encoded, Fitted, TokenTable
 
 READ, TRAINED, HELD_OUT, REJECTED = "read", "trained", "held out", "rejected"
 """What is counted of all rows, and the fate of those that cannot be read; ``Fitted`` has the other fates."""
+SHOWN = 8
+"""Unread keys named in a sentence; the rest are counted."""
+LISTED = 1000
+"""Those named in the ledger."""
 
 
 @dataclass
 class Ledger:
     """A line for each row that is not trained as it stands, and the counts of all. ``lost_tokens``,
-    ``lost_trained``: what the limit of length cost, and how much of it was to be learnt."""
+    ``lost_trained``: what the limit of length cost, and how much of it was to be learnt. ``unread``: the keys
+    that nothing reads, in words, and in how many rows."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     lost_tokens: int = 0
     lost_trained: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
 
     def note(self, fate: str, source: Source, reason: str) -> None:
         self.counts[fate] += 1
         self.lines.append({"fate": fate, "path": source.path, "row": source.row, "reason": reason})
 
-    def note_fitted(self, fitted: Fitted, source: Source) -> None:
+    def note_fitted(self, fitted: Fitted, encoded: Encoded) -> None:
+        self.unread.update(encoded.unread)
         if fitted.fate:
-            self.note(fitted.fate, source, fitted.reason)
+            self.note(fitted.fate, encoded.conversation.source, fitted.reason)
             self.lost_tokens += max(fitted.lost_tokens, 0)
             self.lost_trained += max(fitted.lost_trained, 0)
 
@@ -43,6 +50,7 @@ class Ledger:
             "trained_tokens": train.trained_tokens,
             "lost_tokens": self.lost_tokens,
             "lost_trained_tokens": self.lost_trained,
+            "not_read": dict(self.unread.most_common(LISTED)),
         }
         return [*self.lines, summary]
 
@@ -64,4 +72,11 @@ class Ledger:
             lost = (
                 f" Their length cost {self.lost_tokens:,} tokens, {self.lost_trained:,} of them to be learnt."
             )
-        return f"{plural(counts[READ], 'row')} read: {', '.join(parts)}.{lost}"
+        return f"{plural(counts[READ], 'row')} read: {', '.join(parts)}.{lost}{self._unread_in_words()}"
+
+    def _unread_in_words(self) -> str:
+        if not self.unread:
+            return ""
+        keys = [f"{key} ({plural(count, 'row')})" for key, count in self.unread.most_common(SHOWN)]
+        more = f" and {len(self.unread) - SHOWN:,} more keys" if len(self.unread) > SHOWN else ""
+        return f" Not read: {', '.join(keys)}{more}."

@@ -100,7 +100,7 @@ def _fill(
     trained, held = _Side(tables["train"], samples), _Side(tables["held_out"], samples)
     rows = watched(source.rows(), len(held_out), "Encoding", screen)
     for number, encoded, fitted in fitted_rows(rows, encoder, violations):
-        ledger.note_fitted(fitted, encoded.conversation.source)
+        ledger.note_fitted(fitted, encoded)
         if fitted.examples:
             (held if held_out[number] else trained).add(encoded.conversation, fitted)
     if violations.groups:
