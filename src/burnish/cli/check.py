@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from burnish.errors import BurnishError
     from burnish.prepare.check import CheckResult
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -21,6 +22,7 @@ GROUPS = 12
 """Kinds of broken rows that are shown; the rest are counted."""
 ROWS = 6
 """Rows named for each of them."""
+LENGTH_FATES = ("shortened", "split", "cut", "too long")
 
 
 def check(
@@ -31,7 +33,7 @@ def check(
 ) -> None:
     """Prove the masks of a whole data set before training.
 
-    Reads the tokenizer, not the weights. Exits with 1 where a row breaks a law or cannot be read.
+    Reads the tokenizer, not the weights. Exits with 1 where training would refuse the rows.
     """
     from burnish.cli.screen import TerminalScreen
     from burnish.config import load_config
@@ -43,14 +45,18 @@ def check(
     found, template = recipe(settings, screen)
     console = screen.console
     say = _sayer(console)
-    _draw_laws(found, say)
+    _draw_laws(found, settings.data.bad_rows == "skip", say)
     if found.examples:
         say("")
         console.print(_roles(found))
         _draw_counts(found, say)
         _draw_lengths(found, settings.tokens.too_long, say)
     noted = [f"{plural(count, 'row')}: {note}" for note, count in found.notes.most_common()]
-    for title, lines in (("What the template does", noted), ("Training and serving", _served(found))):
+    for title, lines in (
+        ("What the template does", noted),
+        ("What nothing reads", _unread(found)),
+        ("Training and serving", _served(found)),
+    ):
         if lines:
             console.print(f"\n{title}", style="bold")
         for line in lines:
@@ -65,7 +71,7 @@ def check(
             draw_example(ShownExample.of(example, template), console)
     rate = f"{found.rows / found.seconds:,.0f} rows/s" if found.seconds else ""
     say(f"\n{plural(found.rows, 'row')} checked in {found.seconds:.1f} s ({rate}).")
-    if found.violations or (found.unreadable and settings.data.bad_rows == "error"):
+    if found.refusal:
         raise typer.Exit(1)
 
 
@@ -76,34 +82,46 @@ def _sayer(console: Console) -> Any:
     return say
 
 
-def _draw_laws(found: CheckResult, say: Any) -> None:
-    """Each law with the rows that keep and break it, then every kind of fault with its rows."""
+def _draw_laws(found: CheckResult, skips: bool, say: Any) -> None:
+    """Each law with the rows that keep and break it, then every kind of fault with its rows; ``skips``: rows
+    that cannot be read are left out."""
+    from burnish.errors import TemplateError
     from burnish.prepare.check import LAWS
 
     readable = found.rows - len(found.unreadable)
-    proven = readable - found.violating_rows
-    say(f"{proven:,} of {readable:,} rows proven.", "bold green" if proven == readable else "bold")
-    for law in LAWS:
+    empty = found.ledger.counts["nothing to learn"]
+    proven = readable - found.violating_rows - empty
+    say(f"{proven:,} of {readable:,} rows proven.", "bold green" if proven == readable > 0 else "bold")
+    if empty:
+        say(f"  {plural(empty, 'row')}: nothing to learn")
+    for law in LAWS if proven or found.violations else ():
         count = found.rows_breaking(law)
         say(f"  ✗ {law:<9}broken by {plural(count, 'row')}" if count else f"  ✓ {law}")
     if count := found.rows_breaking(""):
         say(f"  ✗ the template refuses to render {plural(count, 'row')}")
-    if found.unreadable:
-        say(f"\n{plural(len(found.unreadable), 'row')} cannot be read", "bold red")
+    if found.unreadable and skips:
+        say(f"\n{plural(len(found.unreadable), 'row')} cannot be read, and would be left out", "bold red")
         for bad in found.unreadable[:GROUPS]:
             say(f"  {bad.error.what}")
         if len(found.unreadable) > GROUPS:
             say(f"  ... and {len(found.unreadable) - GROUPS:,} more")
+    if found.refusal and not isinstance(found.refusal, TemplateError):  # of these each kind follows by itself
+        say(f"\nburnish train would refuse this: {found.refusal.what}", "bold red")
+        _say_what_to_do(found.refusal, say)
     for group, error in found.violations[:GROUPS]:
         say(f"\n{plural(len(group.rows), 'row')}: {group.what}", "bold red")
         rows = ", ".join(str(source) for source in group.rows[:ROWS])
         more = f" ... and {len(group.rows) - ROWS:,} more" if len(group.rows) > ROWS else ""
         say(f"  at   {rows}{more}")
-        for name, text in (("why", error.why), ("fix", error.fix)):
-            if text:
-                say(f"  {name}  {text}")
+        _say_what_to_do(error, say)
     if len(found.violations) > GROUPS:
         say(f"\n... and {len(found.violations) - GROUPS:,} more kinds")
+
+
+def _say_what_to_do(error: BurnishError, say: Any) -> None:
+    for name, text in (("why", error.why), ("fix", error.fix)):
+        if text:
+            say(f"  {name}  {text}")
 
 
 def _roles(found: CheckResult) -> Table:
@@ -134,12 +152,13 @@ def _draw_lengths(found: CheckResult, too_long: str, say: Any) -> None:
     say("\nLengths, tokens", "bold")
     say(f"  {_bars(found)}")
     say(f"  {words}; the limit is {found.limit:,}")
-    counts = found.ledger.counts
-    if over or counts:
+    ledger = found.ledger
+    lengths = {fate: count for fate, count in ledger.counts.items() if fate in LENGTH_FATES and count}
+    if over or lengths:
         say(f"  {plural(over, 'example')} longer than that. With tokens.too_long: {too_long}:")
-        for fate, count in counts.items():
+        for fate, count in lengths.items():
             say(f"    {plural(count, 'row')} {fate}")
-        lost, trained = found.ledger.lost_tokens, found.ledger.lost_trained
+        lost, trained = ledger.lost_tokens, ledger.lost_trained
         whole = int(found.lengths.sum())
         say(f"    {lost:,} of {whole:,} tokens lost, {trained:,} of them to be learnt")
 
@@ -151,6 +170,12 @@ def _bars(found: CheckResult) -> str:
     counts, _ = np.histogram(found.lengths, bins=COLUMNS, range=(0, max(int(found.lengths.max()), 1)))
     heights = np.ceil(counts / max(counts.max(), 1) * (len(BARS) - 1)).astype(int)
     return f"0 {''.join(BARS[height] for height in heights)} {int(found.lengths.max()):,}"
+
+
+def _unread(found: CheckResult) -> list[str]:
+    keys = found.ledger.unread.most_common()
+    lines = [f"{plural(count, 'row')}: {key}" for key, count in keys[:GROUPS]]
+    return lines + ([f"... {plural(len(keys) - GROUPS, 'more key')}"] if len(keys) > GROUPS else [])
 
 
 def _served(found: CheckResult) -> list[str]:

@@ -27,6 +27,7 @@ RULES: tuple[Callable[[Measured], Finding | None], ...] = (
     figures.knows_more_than_it_says,
     figures.knows_little,
     curves.spikes,
+    data.trained_too,
     data.rows_dropped,
     data.much_cut,
     data.many_epochs,
