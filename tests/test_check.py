@@ -11,10 +11,11 @@ from transformers import AutoTokenizer
 
 from burnish.adapters.load import load_tokenizer
 from burnish.config import load_config
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, ConfigError
 from burnish.pebble import CONVERSATIONS
 from burnish.prepare.check import CheckResult, check
 from burnish.prepare.prepare import prepare
+from burnish.recipes.sft import sft
 from burnish.template.build import build_template
 from conftest import SHARED, needs_shared, small_tokenizer, tiny_model
 from test_readme import run
@@ -181,6 +182,17 @@ def test_held_out_rows_that_training_refuses_are_refused_in_the_same_words(
     checks, trains = refusals(tmp_path, [GOOD, THERE], **held_out(tmp_path, rows))
     assert checks == trains
     assert says in checks
+
+
+def test_the_best_is_refused_where_nothing_is_held_out(tmp_path: Path) -> None:
+    settings = {"data.held_out_share": 0.0, "train.early_stopping": 2}
+    found = checked(tmp_path, [GOOD, THERE], **settings)
+    with pytest.raises(ConfigError) as trains:
+        sft(
+            load_config(None, [], **settings, **{"data.train": [str(tmp_path / "rows.jsonl")]}),
+            out=tmp_path / "run",
+        )
+    assert str(found.refusal) == str(trains.value)
 
 
 def test_what_training_takes_is_not_refused(tmp_path: Path) -> None:

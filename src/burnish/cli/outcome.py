@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from burnish.diagnose import Measured
 from burnish.files import read_json, read_lines
 from burnish.run.folder import RunFolder
 
@@ -41,7 +42,8 @@ def _answers(run: RunFolder) -> Table | None:
         return None
     base = {row["index"]: row for row in samples if row["step"] == 0}
     tuned = {row["index"]: row for row in samples if row["step"] == last}
-    table = Table(title="The same held-out prompts, before and after", show_lines=True, expand=False)
+    of = "held-out prompts" if Measured.of(run).counts.get("held out") else "prompts of trained rows"
+    table = Table(title=f"The same {of}, before and after", show_lines=True, expand=False)
     for column in ("asked", "base", "tuned"):
         table.add_column(column, overflow="fold", ratio=1)
     for index in sorted(set(base) & set(tuned))[:SHOWN]:

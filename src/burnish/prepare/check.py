@@ -20,7 +20,7 @@ from burnish.data.read import BadRow
 from burnish.errors import BurnishError, ConfigError, TemplateError
 from burnish.prepare.in_memory import taken_from_memory, tokenizer_of
 from burnish.prepare.ledger import HELD_OUT, READ, TRAINED, Ledger
-from burnish.prepare.refusals import refused_sides, refused_survey, too_long
+from burnish.prepare.refusals import refused_settings, refused_sides, refused_survey, too_long
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.source import DataSource
 from burnish.prepare.violations import Group
@@ -136,7 +136,11 @@ def check(
         to_learn += 0 if measured else sum(example.trained_tokens for example in fitted.examples)
     if violations.groups and not found.refusal:
         found.refusal = violations.as_error(len(survey))
-    found.refusal = found.refusal or refused_sides(source, ledger, to_learn)
+    found.refusal = (
+        found.refusal
+        or refused_sides(source, ledger, to_learn)
+        or refused_settings(config.train, ledger.counts[HELD_OUT])
+    )
     found.lengths = np.asarray(lengths, np.int64)
     found.seconds = time.perf_counter() - started
     found.violations = [(group, violations.advice(group)) for group in violations.largest_first()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from burnish.config import TrainConfig
 from burnish.data import Source
 from burnish.data.read import summarised
-from burnish.errors import DataError
+from burnish.errors import ConfigError, DataError
 from burnish.prepare.ledger import ALSO_TRAINED, HELD_OUT, READ, Ledger
 from burnish.prepare.source import DataSource, Survey
+from burnish.run.state import keeps_best
 
 
 def refused_survey(source: DataSource, survey: Survey, ledger: Ledger) -> DataError | None:
@@ -36,6 +38,15 @@ def refused_sides(source: DataSource, ledger: Ledger, trained_tokens: int) -> Da
         )
     if source.held_out and not ledger.counts[HELD_OUT]:
         return nothing_held_out(source, ledger)
+    return None
+
+
+def refused_settings(settings: TrainConfig, held_out: int) -> ConfigError | None:
+    """What cannot be had with so many rows held out."""
+    try:
+        keeps_best(settings, held_out)
+    except ConfigError as error:
+        return error
     return None
 
 

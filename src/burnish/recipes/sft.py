@@ -23,6 +23,7 @@ from burnish.prepare.passes import choose_passes
 from burnish.prepare.prepare import prepare
 from burnish.prepare.show import ShownExample
 from burnish.prepare.source import DataSource
+from burnish.recipes.forgetting import forgetting_of
 from burnish.recipes.result import SFTResult
 from burnish.report import write_report
 from burnish.run.begin import begin_run, resume_run
@@ -106,6 +107,7 @@ def _train(
     resume: bool,
 ) -> Trained:
     settings, ranks, screen = config.train, run.ranks, run.screen
+    forgetting = forgetting_of(config, in_memory)
 
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
     prepared = prepare_model(config, screen, "cpu" if ranks.count > 1 else None, in_memory)
@@ -124,7 +126,7 @@ def _train(
 
     # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7).
     # From here on there is a run folder; mistakes until now left none.
-    evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score)
+    evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score, forgetting)
     rows = DataSource.of(config.data, settings.seed, in_memory).described()
     provenance = provenance_of(config, rows, prepared.base, template, prepared.count, command, run.started)
     found = checkpoint.find(run.folder.checkpoints) if resume else checkpoint.Found(None)
