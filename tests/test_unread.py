@@ -12,10 +12,11 @@ from burnish import ChatTemplate, Conversation, encode
 from burnish.config import load_config
 from burnish.prepare.check import check
 from burnish.prepare.dataset import SFTDataset
+from burnish.prepare.ledger import LISTED, OTHERS, Ledger
 from burnish.prepare.prepare import prepare
 from burnish.prepare.show import show
 from burnish.template.build import build_template
-from burnish.tokens import encode_all
+from burnish.tokens import Encoded, Fitted, encode_all
 from conftest import small_tokenizer
 from own_templates import jinja
 from test_check import written
@@ -95,6 +96,20 @@ def test_rows_of_one_shape_are_rendered_for_it_once(monkeypatch: pytest.MonkeyPa
     assert len(renderings) == 2
 
 
+@pytest.mark.parametrize("source", [PLAIN, NAMES, DUMPS])
+def test_many_keys_take_few_renderings(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = ChatTemplate(small_tokenizer(), source_text=source)
+    renderings: list[Any] = []
+    render = template.render
+    monkeypatch.setattr(
+        template, "render", lambda *given, **more: renderings.append(given) or render(*given, **more)
+    )
+    many = {f"key {number}": number for number in range(2000)}
+    found = template.unread(Conversation.from_messages([ASK | many, SAY]))
+    assert len(found) == {PLAIN: 2001, NAMES: 2000, DUMPS: 0}[source]
+    assert len(renderings) < 60
+
+
 def test_a_key_that_is_not_read_changes_no_token() -> None:
     template = ChatTemplate(small_tokenizer(), source_text=PLAIN)
     plain = {key: value for key, value in ASK.items() if key != "name"}
@@ -133,6 +148,14 @@ def test_many_keys_are_counted_beyond_the_first(tmp_path: Path) -> None:
     made = SFTDataset([{"messages": [ASK, SAY], f"key {n}": 1} for n in range(20)], template)
     assert len(made.ledger.unread) == 21
     assert "and 13 more keys" in made.ledger.in_words(_table())
+
+
+def test_no_file_fills_the_memory_with_its_keys() -> None:
+    ledger = Ledger()
+    for number in range(3000):
+        ledger.note_fitted(Fitted(()), Encoded(Conversation(()), unread=(f"'key {number}' of rows",)))
+    assert len(ledger.unread) == LISTED + 1
+    assert ledger.unread[OTHERS] == 3000 - LISTED
 
 
 def _table() -> Any:

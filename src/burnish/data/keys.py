@@ -50,6 +50,9 @@ FOREIGN_MARKS = (
 FOREIGN_ARGUMENTS = ("parameters", "args", "kwargs", "input", "params")
 """The names under which other programs' calls give their arguments."""
 
+LONGEST = 40
+"""Characters of a key that are shown; a longer one is no slip."""
+
 _SYSTEM = 'Write it as the first message: {"role": "system", "content": ...}.'
 _TEXT_ONLY = "burnish trains on text only. Take the row out."
 ROW_CONTENT = {
@@ -115,12 +118,16 @@ def unread(given: Mapping[Any, Any], known: Iterable[str], of: str) -> list[str]
 
 
 def shown(key: str) -> str:
-    return repr(key if len(key) <= 40 else f"{key[:37]}...")
+    return repr(key if len(key) <= LONGEST else f"{key[: LONGEST - 3]}...")
+
+
+def nearest(key: str, known: frozenset[str]) -> str | None:
+    """The known key that was meant, where there is one."""
+    return _nearest(key, known) if len(key) <= LONGEST else None
 
 
 @lru_cache(maxsize=4096)
-def nearest(key: str, known: frozenset[str]) -> str | None:
-    """The known key that was meant, where there is one."""
+def _nearest(key: str, known: frozenset[str]) -> str | None:
     near = [name for name in sorted(known) if _is_slip(_folded(key), _folded(name))]
     return max(near, key=lambda name: SequenceMatcher(None, key, name).ratio(), default=None)
 

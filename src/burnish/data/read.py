@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from burnish.data.keys import (
     nearest,
     require_known,
     require_no_row_content,
+    shown,
     unread,
 )
 from burnish.data.memory import HELD_OUT_IN_MEMORY, MEMORY, MemoryRows, Rows, as_line, row_sources
@@ -158,6 +160,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; ``ValueError`` where a name is there twice, of which only the last would be read."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in found if names.count(n) > 1)!r} is there twice")
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(name)} is there twice")
     return found

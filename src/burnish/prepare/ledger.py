@@ -18,7 +18,8 @@ REJECTED, ALSO_TRAINED = "rejected", "also trained"
 SHOWN = 8
 """Unread keys named in a sentence; the rest are counted."""
 LISTED = 1000
-"""Those named in the ledger."""
+"""Those that are counted one by one."""
+OTHERS = "other keys"
 
 
 @dataclass
@@ -40,7 +41,8 @@ class Ledger:
         self.lines.append({"fate": fate, "path": source.path, "row": source.row, "reason": reason})
 
     def note_fitted(self, fitted: Fitted, encoded: Encoded) -> None:
-        self.unread.update(encoded.unread)
+        for key in encoded.unread:
+            self.unread[key if key in self.unread or len(self.unread) < LISTED else OTHERS] += 1
         if fitted.fate:
             self.note(fitted.fate, encoded.conversation.source, fitted.reason)
             self.lost_tokens += max(fitted.lost_tokens, 0)
@@ -56,7 +58,7 @@ class Ledger:
             "lost_tokens": self.lost_tokens,
             "lost_trained_tokens": self.lost_trained,
             "held_out_with_a_trained_prompt": self.same_prompt,
-            "not_read": dict(self.unread.most_common(LISTED)),
+            "not_read": dict(self.unread.most_common()),
         }
         return [*self.lines, summary]
 

@@ -6,6 +6,7 @@ the proof of a turn looks for (texts, reasoning, calls and their arguments, tool
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from burnish.data.keys import REASONING, shown
 from burnish.errors import TemplateError
 
 Messages = Sequence[Mapping[str, Any]]
+Render = Callable[[Messages, Messages], str]
 
 PROVEN = frozenset({"role", "content", "tool_calls", *REASONING})
 PROVEN_OF_CALLS = frozenset({"type", "function", "name", "arguments"})
@@ -20,6 +22,8 @@ PROVEN_OF_TOOLS = frozenset({"type", "function", "name", "description", "paramet
 
 Asked = tuple[str, str]
 """(a role, or "calls" or "tools"; the key)"""
+ALONE = 50
+"""Keys that are asked for one at a time."""
 
 
 def asked_keys(messages: Messages, tools: Messages) -> tuple[Asked, ...]:
@@ -35,7 +39,7 @@ def asked_keys(messages: Messages, tools: Messages) -> tuple[Asked, ...]:
 
 
 def unread_keys(
-    render: Callable[[Messages, Messages], str], messages: Messages, tools: Messages, asked: Iterable[Asked]
+    render: Render, messages: Messages, tools: Messages, asked: Sequence[Asked]
 ) -> tuple[str, ...]:
     """Those of them that the template does not read, in words. Nothing is said of messages that it refuses:
     the proof of their turns does."""
@@ -43,26 +47,28 @@ def unread_keys(
         written = render(messages, tools)
     except TemplateError:
         return ()
-    return tuple(_in_words(key) for key in asked if _same_without(render, messages, tools, key, written))
+    if len(asked) > 1 and _same_without(render, messages, tools, asked, written):
+        return tuple(map(_in_words, asked))
+    # A row may have any number of keys: those behind the first ones are asked for together.
+    groups = [[key] for key in asked[:ALONE]] + ([list(asked[ALONE:])] if len(asked) > ALONE else [])
+    found = [group for group in groups if _same_without(render, messages, tools, group, written)]
+    return tuple(_in_words(key) for group in found for key in group)
 
 
 def _same_without(
-    render: Callable[[Messages, Messages], str], messages: Messages, tools: Messages, asked: Asked, text: str
+    render: Render, messages: Messages, tools: Messages, asked: Iterable[Asked], text: str
 ) -> bool:
-    of, key = asked
-    if of == "tools":
-        tools = [_without(tool, key) for tool in tools]
-    elif of == "calls":
-        messages = [
-            {**m, "tool_calls": [_without(call, key) for call in m["tool_calls"]]}
-            if m.get("tool_calls")
-            else m
-            for m in messages
-        ]
-    else:
-        messages = [_bare(message, key) if message["role"] == of else message for message in messages]
+    keys: dict[str, set[str]] = defaultdict(set)
+    for of, key in asked:
+        keys[of].add(key)
+    bare = []
+    for message in messages:
+        found = _bare(message, keys[message["role"]])
+        if keys["calls"] and found.get("tool_calls"):
+            found["tool_calls"] = [_without(call, keys["calls"]) for call in found["tool_calls"]]
+        bare.append(found)
     try:
-        return render(messages, tools) == text
+        return render(bare, [_without(tool, keys["tools"]) for tool in tools]) == text
     except TemplateError:
         return False
 
@@ -78,11 +84,11 @@ def _keys(thing: Mapping[str, Any]) -> list[str]:
     return [*thing, *(inner if isinstance(inner, Mapping) else ())]
 
 
-def _without(thing: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _without(thing: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     inner = thing.get("function")
-    bare = _bare(thing, key)
-    return {**bare, "function": _bare(inner, key)} if isinstance(inner, Mapping) else bare
+    bare = _bare(thing, keys)
+    return {**bare, "function": _bare(inner, keys)} if isinstance(inner, Mapping) else bare
 
 
-def _bare(thing: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in thing.items() if name != key}
+def _bare(thing: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in thing.items() if name not in keys}
