@@ -498,8 +498,10 @@ def test_pebble_is_trained_saved_and_loaded_in_a_fresh_process(kind: str, reload
 
 def test_the_base_is_measured_without_virtual_tokens(rows: Path, tmp_path: Path) -> None:
     """Which at the start are noise before its texts."""
+    held = tmp_path / "held.jsonl"
+    held.write_text(rows.read_text("utf-8").replace("capital", "largest city"), "utf-8")
     found = [
-        read_json(trained_run(rows, tmp_path / kind, kind, f"data.held_out=[{rows}]").evaluation)["base"]
+        read_json(trained_run(rows, tmp_path / kind, kind, f"data.held_out=[{held}]").evaluation)["base"]
         for kind in ("lora", "prompt", "prefix")
     ]
     assert found[0] and found[0] == found[1] == found[2]

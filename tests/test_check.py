@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from burnish.adapters.load import load_tokenizer
 from burnish.config import load_config
+from burnish.errors import BurnishError, ConfigError
 from burnish.pebble import CONVERSATIONS
 from burnish.prepare.check import CheckResult, check
 from burnish.prepare.prepare import prepare
+from burnish.recipes.sft import sft
 from burnish.template.build import build_template
 from conftest import SHARED, needs_shared, small_tokenizer, tiny_model
 from test_readme import run
@@ -28,6 +31,7 @@ def assistant(text: str, **more: Any) -> dict[str, Any]:
 
 GOOD = {"messages": [user("Where is the cat?"), assistant("On the mat.")]}
 THINKS = {"messages": [user("2+2?"), assistant("4.", reasoning_content="Two and two.")]}
+THERE = {"messages": [user("Where is the dog?"), assistant("In the red house.")]}
 GREETS = {"messages": [assistant("Hello!"), user("Hi"), assistant("Yes?")]}
 
 
@@ -74,8 +78,6 @@ def test_counts_are_those_of_the_tokens_that_training_reads(tmp_path: Path) -> N
     config = load_config(
         None, [], **{"data.train": [str(tmp_path / "rows.jsonl")], "data.held_out_share": 0.0}
     )
-    from burnish.adapters.load import load_tokenizer
-
     loaded = load_tokenizer("pebble")
     template, _ = build_template(loaded.tokenizer, config.template)
     data = prepare(config, template, loaded.positions)
@@ -95,14 +97,123 @@ def test_lengths_are_those_before_anything_is_cut(tmp_path: Path) -> None:
     found = checked(tmp_path, [GOOD, long], **{"tokens.max_length": 64})
     assert found.lengths.max() > found.limit == 64
     assert found.percentile(100) == found.lengths.max()
-    assert found.ledger.counts == {"shortened": 1}
+    assert found.ledger.counts["shortened"] == 1
     assert found.ledger.lost_tokens == int(found.lengths.sum()) - found.tokens
     assert found.ledger.lost_trained == 2  # b and its stop token
 
 
 def test_a_row_too_long_is_counted_even_where_training_would_stop_at_it(tmp_path: Path) -> None:
     settings = {"tokens.max_length": 4, "tokens.too_long": "error"}
-    assert checked(tmp_path, [GOOD], **settings).ledger.counts == {"too long": 1}
+    assert checked(tmp_path, [GOOD], **settings).ledger.counts["too long"] == 1
+
+
+ASKED = {"messages": [user("Is anyone there?")]}
+GIVEN = {"messages": [user("Where is the cat?"), assistant("On the mat.", train=False)]}
+LONG = {"messages": [user("a " * 300), assistant("b")]}
+SKIPPED = {"data.bad_rows": "skip"}
+REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
+    "an empty file": ([], {}, "no token would be trained (no row)"),
+    "empty lines": (["", "  "], {}, "no token would be trained (no row)"),
+    "no answers": ([ASKED] * 3, {}, "no token would be trained (3 read, 3 nothing to learn)"),
+    "answers that are given": ([GIVEN, GIVEN], {}, "2 nothing to learn"),
+    "rows that are no JSON": (["{"] * 50, {}, "50 rows cannot be read"),
+    "the same left out": (["{"] * 50, SKIPPED, "no token would be trained (50 read, 50 rejected)"),
+    "a row that is no JSON": ([GOOD, "{", GOOD], {}, "rows.jsonl:2: not JSON"),
+    "a row with a foreign mark": (
+        [GOOD, {"messages": [user("a"), assistant("b", masked=True)]}],
+        {},
+        "rows.jsonl:2: message 2 has the key 'masked'",
+    ),
+    "a law that is broken": ([GOOD, THINKS], {}, "rows.jsonl:2: message 2: law 'faithful' fails"),
+    "laws that are broken": ([THINKS, GREETS, GOOD], {}, "2 of 3 rows break a mask law"),
+    "a row too long": (
+        [GOOD, LONG, LONG],
+        {"tokens.max_length": 64, "tokens.too_long": "error"},
+        "rows.jsonl:2: ",
+    ),
+    "rows that are all too long": (
+        [LONG, LONG],
+        {"tokens.max_length": 64, "tokens.too_long": "drop"},
+        "no token would be trained (2 read, 2 too long)",
+    ),
+}
+
+
+def held_out(folder: Path, rows: list[Any]) -> dict[str, Any]:
+    (folder / "held").mkdir()
+    return {"data.held_out": [str(written(folder / "held", rows))]}
+
+
+HELD_OUT: dict[str, tuple[list[Any], str]] = {
+    "an empty file": ([], "no row is left to measure (2 read)"),
+    "no answers": ([ASKED], "no row is left to measure (3 read, 1 nothing to learn, 2 trained)"),
+    "the rows that are trained": ([GOOD, THERE], "no row is left to measure (4 read, 2 also trained)"),
+    "rows that cannot be read": (["{"], "rows.jsonl:1: not JSON"),
+}
+
+
+def refusals(folder: Path, rows: list[Any], **changes: Any) -> tuple[str, str]:
+    """Of check and of what train does with the rows; empty for none."""
+    found = checked(folder, rows, **changes)
+    assert found.refusal is None or found.refusal.fix
+    config = load_config(None, [], **{"data.train": [str(folder / "rows.jsonl")], **changes})
+    loaded = load_tokenizer("pebble")
+    template, _ = build_template(loaded.tokenizer, config.template)
+    try:
+        prepare(config, template, loaded.positions)
+    except BurnishError as error:
+        return str(found.refusal), str(error)
+    return str(found.refusal or ""), ""
+
+
+@pytest.mark.parametrize(("rows", "changes", "says"), REFUSED.values(), ids=REFUSED)
+def test_what_training_refuses_is_refused_in_the_same_words(
+    rows: list[Any], changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    checks, trains = refusals(tmp_path, rows, **changes)
+    assert checks == trains
+    assert says in checks
+
+
+@pytest.mark.parametrize(("rows", "says"), HELD_OUT.values(), ids=HELD_OUT)
+def test_held_out_rows_that_training_refuses_are_refused_in_the_same_words(
+    rows: list[Any], says: str, tmp_path: Path
+) -> None:
+    checks, trains = refusals(tmp_path, [GOOD, THERE], **held_out(tmp_path, rows))
+    assert checks == trains
+    assert says in checks
+
+
+def test_the_best_is_refused_where_nothing_is_held_out(tmp_path: Path) -> None:
+    settings = {"data.held_out_share": 0.0, "train.early_stopping": 2}
+    found = checked(tmp_path, [GOOD, THERE], **settings)
+    with pytest.raises(ConfigError) as trains:
+        sft(
+            load_config(None, [], **settings, **{"data.train": [str(tmp_path / "rows.jsonl")]}),
+            out=tmp_path / "run",
+        )
+    assert str(found.refusal) == str(trains.value)
+
+
+def test_what_training_takes_is_not_refused(tmp_path: Path) -> None:
+    assert refusals(tmp_path, [GOOD, "{", ASKED, THERE], **SKIPPED) == ("", "")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_command_leaves_with_1_where_training_would_refuse(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, changes, says = REFUSED[name]
+    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    with pytest.raises(AssertionError):
+        run(["check", "--data", str(written(tmp_path, rows)), "--model", "pebble", *settings])
+    shown = capsys.readouterr().out
+    assert "  fix  " in shown
+    if "law" not in says:
+        assert "burnish train would refuse this: " in shown
+        assert says in shown
+    if not any(row in (GOOD, GREETS, LONG) for row in rows):
+        assert "✓" not in shown
 
 
 def test_prompts_are_compared_with_plain_transformers(tmp_path: Path) -> None:

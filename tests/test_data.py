@@ -39,6 +39,13 @@ def called(function: Any) -> str:
     return row(ASK, {"role": "assistant", "content": "", "tool_calls": [{"function": function}]})
 
 
+def row_with(**more: Any) -> str:
+    return json.dumps({"messages": [ASK, SAY], **more})
+
+
+THOUGHT = [{"type": "thinking", "thinking": "a"}, {"type": "text", "text": "2."}]
+
+
 def test_good_rows_come_in_their_order_with_their_place(tmp_path: Path) -> None:
     other = row({"role": "system", "content": "Be kind.\nÄ ☃"}, ASK, SAY)
     path = written(tmp_path, GOOD, other)
@@ -140,6 +147,86 @@ BAD_ROWS = {
         json.dumps({"messages": [ASK, SAY], "tools": [{"function": nested(300)}]}),
         "100 deep",
     ),
+    "a misspelt mark": (row(ASK, SAY | {"trian": False}), "unknown key 'trian'; did you mean train?"),
+    "a mark in capitals": (row(ASK, SAY | {"Train": False}), "did you mean train?"),
+    "a misspelt mark of the other side": (row(ASK | {"wieght": 0}, SAY), "did you mean weight?"),
+    "misspelt reasoning": (row(ASK, SAY | {"reasoning_contnet": "1"}), "did you mean reasoning_content?"),
+    "calls in camel case": (row(ASK, SAY | {"toolCalls": []}), "did you mean tool_calls?"),
+    "a misspelt content": (row({"role": "user", "contents": "a"}, SAY), "did you mean content?"),
+    "a misspelt key of the row": (
+        row_with(tool=[]),
+        "the row has the unknown key 'tool'; did you mean tools?",
+    ),
+    "misspelt messages": (json.dumps({"mesages": [ASK, SAY]}), "did you mean messages by 'mesages'?"),
+    "misspelt messages beside a text": (
+        json.dumps({"text": "a", "mesages": [ASK, SAY]}),
+        "unknown key 'mesages'; did you mean messages?",
+    ),
+    "misspelt arguments": (called({"name": "add", "argumets": {"a": 1}}), "did you mean arguments?"),
+    "arguments under another name": (
+        called({"name": "add", "parameters": {"a": 1}}),
+        "add: its parameters are not read",
+    ),
+    "arguments beside the function": (
+        row(ASK, SAY | {"tool_calls": [{"function": {"name": "add"}, "arguments": {"a": 1}}]}),
+        "arguments stand beside its function",
+    ),
+    "calls of both kinds": (
+        row(ASK, SAY | {"tool_calls": [{"name": "a"}], "function_call": {"name": "b"}}),
+        "has tool_calls and a function_call",
+    ),
+    "a misspelt schema": (
+        row_with(tools=[{"type": "function", "function": {"name": "add", "paramters": {}}}]),
+        "tool 1 has the unknown key 'paramters'; did you mean parameters?",
+    ),
+    "a misspelt mark of a part": (
+        row(ASK, {"role": "assistant", "content": [{"type": "text", "text": "2.", "masked": True}]}),
+        "a part of its content has the key 'masked'",
+    ),
+    "reasoning in parts and beside them": (
+        row(ASK, {"role": "assistant", "content": THOUGHT, "reasoning_content": "b"}),
+        "its reasoning_content and the reasoning in its parts differ",
+    ),
+    "a system prompt of the row": (row_with(system="Be brief."), "'system' stands beside what is trained"),
+    "the same by another name": (
+        row_with(system_prompt="Be brief."),
+        "'system_prompt' stands beside what is trained",
+    ),
+    "functions of the row": (
+        row_with(functions=[{"name": "add"}]),
+        "'functions' stands beside what is trained",
+    ),
+    "documents of the row": (
+        row_with(documents=[{"text": "a"}]),
+        "'documents' stands beside what is trained",
+    ),
+    "options of the row": (
+        row_with(chat_template_kwargs={"enable_thinking": True}),
+        "'chat_template_kwargs' stands beside what is trained",
+    ),
+    "pictures of the row": (row_with(images=["cat.png"]), "'images' stands beside what is trained"),
+    "a weight of the row": (row_with(weight=0.5), "'weight' stands beside what is trained"),
+    "a weight of a text": (
+        json.dumps({"text": "a", "weight": 0.5}),
+        "'weight' stands beside what is trained",
+    ),
+    "a key that is there twice": (
+        '{"messages": [{"role": "user", "content": "a", "content": "b"}]}',
+        "'content' is there twice",
+    ),
+    **{
+        f"the foreign mark {key}": (row(ASK, SAY | {key: value}), f"message 2 has the key {key!r}")
+        for key, value in {
+            "loss": False,
+            "loss_scale": 0.0,
+            "masked": True,
+            "trainable": False,
+            "training": False,
+            "loss_mask": [0, 1],
+        }.items()
+    },
+    "a foreign mark of the other side": (row(ASK | {"masked": True}, SAY), "message 1 has the key 'masked'"),
+    "a foreign mark of the row": (row_with(loss_scale=0.5), "the row has the key 'loss_scale'"),
     "a row nested without end": ('{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON"),
     "tools that are text": (json.dumps({"messages": [ASK, SAY], "tools": "add"}), "no list of objects"),
     "a tool that is text": (json.dumps({"messages": [ASK, SAY], "tools": ["add"]}), "no list of objects"),
@@ -290,6 +377,42 @@ def test_tools_of_a_row_are_kept(tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": "add"}}]
     path = written(tmp_path, json.dumps({"messages": [ASK, SAY], "tools": tools, "id": 9}))
     assert read(path)[0].tools == tuple(tools)
+
+
+def test_keys_that_nothing_reads_are_told(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "2.", "cache_control": {"type": "ephemeral"}}]
+    lines = [
+        row_with(id=9, prompt="What is 1 + 1?", category=None),
+        json.dumps({"text": "The sea.", "url": "sea.html"}),
+        row(ASK, {"role": "assistant", "content": parts}),
+        GOOD,
+    ]
+    assert [c.unread for c in read(written(tmp_path, *lines))] == [
+        ("'id' of rows", "'prompt' of rows"),
+        ("'url' of rows of text",),
+        ("'cache_control' of content parts",),
+        (),
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"context": "a"}, {"names": ["a"], "name": "Ann"}, {"lang": "en"}, {"game": "chess"}, {"loss": None}],
+)
+def test_a_key_of_its_own_is_no_slip(more: dict[str, Any]) -> None:
+    given = {key: value for key, value in more.items() if value is not None}
+    assert Conversation.from_messages([ASK | more, SAY]).messages[0].extra == given
+
+
+@pytest.mark.parametrize("more", [{"system": ""}, {"system": None}, {"images": []}, {"weight": None}])
+def test_a_key_of_the_row_that_says_nothing_is_no_fault(more: dict[str, Any]) -> None:
+    assert len(read([{"messages": [ASK, SAY], **more}])) == 1
+
+
+def test_a_system_prompt_that_stands_in_the_messages_too_is_no_fault() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    (found,) = read([{"messages": [system, ASK, SAY], "system": "Be brief."}])
+    assert found.unread == ("'system' of rows",)
 
 
 def test_asked_ends_in_the_last_user_turn_and_reference_follows_it() -> None:

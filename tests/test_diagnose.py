@@ -187,6 +187,12 @@ CASES = [
     (curves.held_out_fell, HEALTHY, "good"),
     (data.rows_dropped, with_counts(read=1000, trained=900, too_long=60, rejected=10), "warning"),
     (data.rows_dropped, with_counts(read=1000, trained=600, too_long=400), "problem"),
+    (data.trained_too, with_counts(read=1000, trained=900, held_out=80, also_trained=20), "warning"),
+    (
+        data.trained_too,
+        with_summary(counts={"held out": 80}, held_out_with_a_trained_prompt=5),
+        "warning",
+    ),
     (data.much_cut, with_summary(trained_tokens=800, lost_trained_tokens=200), "warning"),
     (data.much_cut, with_summary(trained_tokens=500, lost_trained_tokens=500, counts={"cut": 3}), "problem"),
     (data.many_epochs, with_metrics(steps(falling(), per_epoch=5)), "warning"),

@@ -378,6 +378,8 @@ def test_the_ledger_has_a_line_for_each_row_that_is_not_trained_as_it_stands(tmp
         "trained_tokens": 2 + 4 + 13 + 2,
         "lost_tokens": 6 + 35 + 35,
         "lost_trained_tokens": 2 + 2 + 31,
+        "held_out_with_a_trained_prompt": 0,
+        "not_read": {},
     }
     assert "Their length cost 76 tokens, 35 of them to be learnt." in data.ledger.in_words(data.train)
 

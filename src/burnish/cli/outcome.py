@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from burnish.cli.terminal import Terminal
+from burnish.diagnose import Measured
 from burnish.files import read_json, read_lines
 from burnish.run.folder import RunFolder
 
@@ -25,7 +26,8 @@ def show_outcome(run: RunFolder, terminal: Terminal) -> None:
     figures = read_json(run.evaluation)
     terminal.line()
     if answers := _answers(run):
-        terminal.texts("The same held-out prompts, before and after", ("asked", "base", "tuned"), answers)
+        of = "held-out prompts" if Measured.of(run).counts.get("held out") else "prompts of trained rows"
+        terminal.texts(f"The same {of}, before and after", ("asked", "base", "tuned"), answers)
     rows = _figures(figures["base"], figures["tuned"])
     terminal.figures("What changed", ("measured", "base", "tuned", "change"), rows)
     origin = read_json(run.provenance)

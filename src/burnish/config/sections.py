@@ -159,6 +159,9 @@ class EvaluateConfig(Section):
     """Held-out prompts answered at each evaluation."""
     max_new_tokens: PositiveInt = 128
     """The length at which an answer that does not stop is cut."""
+    forgetting: str = Field("auto", min_length=1)
+    """The text whose loss before and after tells what is forgotten: a text file; samples: what the base
+    writes; auto: the embedded tales for pebble, else samples; none: it is not measured."""
 
 
 class RunConfig(Section):

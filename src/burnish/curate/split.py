@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from burnish.curate.overlap import prompt_hash
 from burnish.data import Conversation
 
 
@@ -38,13 +38,3 @@ def held_out_rows(prompts: Sequence[bytes], share: float) -> np.ndarray:
     held_out = held_before < wanted
     held_out[-1] = False  # something must be left to train on
     return np.asarray(held_out[group_of_row])
-
-
-def prompt_hash(conversation: Conversation, seed: int) -> bytes:
-    """SHA-256 of the messages up to the first answer and of the seed."""
-    parts = [str(seed), *([conversation.text] if conversation.text else [])]
-    for message in conversation.messages:
-        if message.role == "assistant":
-            break
-        parts += [message.role, message.content.strip().lower()]
-    return hashlib.sha256("\0".join(parts).encode()).digest()

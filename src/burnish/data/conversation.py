@@ -8,6 +8,17 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from burnish.data.keys import (
+    CALL_KEYS,
+    FOREIGN_ARGUMENTS,
+    MEDIA,
+    MESSAGE_KEYS,
+    PART_KEYS,
+    REASONING,
+    TOOL_KEYS,
+    require_known,
+    unread,
+)
 from burnish.errors import DataError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation")
@@ -15,16 +26,11 @@ SYSTEM_ROLES = ROLES[:2]
 TOOL_ROLES = ROLES[4:]
 """The names under which templates know the result of a tool."""
 
-REASONING = ("reasoning_content", "reasoning", "thinking")
-"""The names under which rows give reasoning; transformers hands it to templates under all of them."""
-
 PRIVATE = ("\U000f0000", "\U000f0001")
 """The characters with which transformers sets typed special tokens apart."""
 DEEPEST = 100
 """Objects and lists within one another, in calls, tools and whatever else a row says of a message; what
 walks them calls itself once a level."""
-
-MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,15 @@ class Conversation:
     """Messages in order, the tools on offer, and where they were written.
 
     ``text``: plain text to continue instead of messages; all of its tokens are learnt, no template is used.
+    ``unread``: keys of the row that nothing reads, in words; what of its messages the template does not read,
+    the template tells.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     source: Source = Source()
     text: str | None = None
+    unread: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def from_messages(
@@ -103,7 +112,7 @@ class Conversation:
             )
         parsed = tuple(_message(raw, number, source) for number, raw in enumerate(messages, 1))
         _require_tools(tools or (), source)
-        return cls(parsed, tuple(tools or ()), source)
+        return cls(parsed, tuple(tools or ()), source, unread=tuple(_unread_of_parts(messages)))
 
     @classmethod
     def from_prompt(
@@ -136,6 +145,7 @@ def _message(raw: Any, number: int, source: Source) -> Message:
     where = f"{source}: message {number}"
     if not isinstance(raw, Mapping) or "role" not in raw:
         raise DataError(f"{where} has no role", fix=f"Give each message a role, one of {', '.join(ROLES)}.")
+    require_known(raw, MESSAGE_KEYS, where)
     parts: tuple[Mapping[str, Any], ...] = ()
     if isinstance(raw.get("content"), list):
         if all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in raw["content"]):
@@ -199,7 +209,9 @@ def _joined_parts(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     calls: list[Any] = list(raw.get("tool_calls") or [])
     for part in raw["content"]:
         kind = part.get("type") if isinstance(part, Mapping) else None
-        said = part.get("text", part.get("value", part.get("thinking"))) if kind else None
+        if kind:
+            require_known(part, PART_KEYS, f"{where}: a part of its content")
+        said = part.get(_said_under(part)) if kind else None
         if kind in ("text", "reasoning", "thinking") and isinstance(said, str):
             texts["text" if kind == "text" else "reasoning"].append(said)
         elif kind == "tool_call":
@@ -215,12 +227,36 @@ def _joined_parts(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
             )
     joined = {**raw, "content": "".join(texts["text"])}
     if texts["reasoning"]:
-        joined["reasoning_content"] = "".join(texts["reasoning"])
+        reasoning = "".join(texts["reasoning"])
+        if raw.get("reasoning_content") not in (None, "", reasoning):
+            raise DataError(
+                f"{where}: its reasoning_content and the reasoning in its parts differ",
+                why="Templates read one of them.",
+                fix="Keep one of the two.",
+            )
+        joined["reasoning_content"] = reasoning
     return {**joined, "tool_calls": calls} if calls else joined
+
+
+def _said_under(part: Mapping[str, Any]) -> str:
+    """The key under which a part says what it says."""
+    return next((key for key in ("text", "value", "thinking") if key in part), "text")
+
+
+def _unread_of_parts(messages: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    found: dict[str, None] = {}
+    for message in messages:
+        for part in message["content"] if isinstance(message.get("content"), list) else ():
+            found |= dict.fromkeys(unread(part, ("type", _said_under(part), "function"), "content parts"))
+    return found
 
 
 def _tool_calls(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """Tool calls in the form that templates are written for: arguments as objects, under ``function``."""
+    if raw.get("tool_calls") and raw.get("function_call"):
+        raise DataError(
+            f"{where} has tool_calls and a function_call", why="One of them is read.", fix="Keep tool_calls."
+        )
     calls = raw.get("tool_calls") or ([raw["function_call"]] if raw.get("function_call") else [])
     if not isinstance(calls, list | tuple) or not all(isinstance(call, Mapping) for call in calls):
         raise DataError(f"{where}: its tool_calls are no list of objects", fix="Write a list of calls.")
@@ -232,11 +268,33 @@ def _tool_calls(raw: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
                 f"{where}: a tool call has no name",
                 fix='Write {"type": "function", "function": {"name": ..., "arguments": {...}}}.',
             )
+        _require_whole_call(call, function, f"{where}: the call of {function['name']}")
         arguments = _arguments(function.get("arguments"), f"{where}: the call of {function['name']}")
         outer = {key: value for key, value in call.items() if key not in ("function", "name", "arguments")}
         inner = {**function, "arguments": arguments}
         found.append({"type": "function", **outer, "function": inner})
     return found
+
+
+def _require_whole_call(call: Mapping[str, Any], function: Mapping[str, Any], where: str) -> None:
+    """Its name and arguments stand where they are read, and nowhere else."""
+    if call.get("function"):
+        require_known(call, CALL_KEYS, where)
+        if beside := [key for key in ("name", "arguments") if call.get(key) is not None]:
+            raise DataError(
+                f"{where}: {' and '.join(beside)} stand beside its function",
+                why="Only what stands in the function is read.",
+                fix='Write {"type": "function", "function": {"name": ..., "arguments": {...}}}.',
+            )
+    require_known({**call, **function}, CALL_KEYS, where)
+    given = {**call, **function}
+    foreign = [key for key in FOREIGN_ARGUMENTS if given.get(key)]
+    if foreign and function.get("arguments") is None:
+        raise DataError(
+            f"{where}: its {foreign[0]} are not read, and it has no arguments",
+            why="The model would learn to call it without any.",
+            fix="Write them under arguments.",
+        )
 
 
 def _arguments(given: Any, where: str) -> dict[str, Any]:
@@ -277,7 +335,8 @@ def _require_tools(tools: Sequence[Any], source: Source) -> None:
                 fix='Write {"type": "function", "function": {"name": ..., "description": ..., "parameters": '
                 "{...}}}.",
             )
-
+        require_known(tool, TOOL_KEYS, f"{source}: tool {number}")
+        require_known(function, TOOL_KEYS, f"{source}: tool {number}")
         _require_shallow(function, f"{source}: tool {number}")
 
 

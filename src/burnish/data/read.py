@@ -5,12 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from burnish.data.conversation import Conversation, Source
+from burnish.data.keys import (
+    ROW_KEYS,
+    TEXT_ROW_KEYS,
+    nearest,
+    require_known,
+    require_no_row_content,
+    shown,
+    unread,
+)
 from burnish.data.memory import HELD_OUT_IN_MEMORY, MEMORY, MemoryRows, Rows, as_line, row_sources
 from burnish.errors import DataError
 
@@ -100,7 +110,7 @@ def _lines(path: Path) -> Iterator[tuple[Source, str]]:
 
 def _conversation(line: str, source: Source) -> Conversation:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_object)
         if "\\u" in line:
             json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
@@ -112,16 +122,17 @@ def _conversation(line: str, source: Source) -> Conversation:
     if not isinstance(row, Mapping):
         raise DataError(f"{source}: a {type(row).__name__}, not an object with messages")
     if isinstance(row.get("text"), str) and "messages" not in row:
-        if not row["text"].strip():
-            raise DataError(f"{source}: its text is empty", fix="Write the text, or take the row out.")
-        return Conversation((), source=source, text=row["text"])
+        return _plain_text(row, source)
     if "messages" not in row:
         keys = ", ".join(repr(key) for key in row) or "none"
+        meant = next((f"; did you mean messages by {key!r}?" for key in row if nearest(key, ROW_KEYS)), "")
         raise DataError(
-            f"{source}: the row has no messages (its keys: {keys})",
+            f"{source}: the row has no messages (its keys: {keys}){meant}",
             fix='Write {"messages": [{"role": "user", "content": ...}, '
             '{"role": "assistant", "content": ...}]}.',
         )
+    require_known(row, ROW_KEYS, f"{source}: the row")
+    require_no_row_content(row, str(source))
     tools: Any = row.get("tools") or []
     if isinstance(tools, str):
         try:
@@ -130,4 +141,25 @@ def _conversation(line: str, source: Source) -> Conversation:
             tools = None
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise DataError(f"{source}: its tools are no list of objects", fix="Write a list of JSON schemas.")
-    return Conversation.from_messages(row["messages"], tools, source)
+    made = Conversation.from_messages(row["messages"], tools, source)
+    others = unread(row, ROW_KEYS, "rows")
+    return replace(made, unread=(*others, *made.unread)) if others else made
+
+
+def _plain_text(row: Mapping[str, Any], source: Source) -> Conversation:
+    if not row["text"].strip():
+        raise DataError(f"{source}: its text is empty", fix="Write the text, or take the row out.")
+    require_known(row, TEXT_ROW_KEYS | ROW_KEYS, f"{source}: the row")
+    require_no_row_content(row, str(source))
+    return Conversation(
+        (), source=source, text=row["text"], unread=tuple(unread(row, TEXT_ROW_KEYS, "rows of text"))
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ``ValueError`` where a name is there twice, of which only the last would be read."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(name)} is there twice")
+    return found

@@ -33,6 +33,25 @@ def rows_dropped(measured: Measured) -> Finding | None:
     )
 
 
+def trained_too(measured: Measured) -> Finding | None:
+    """A warning where rows of ``data.held_out`` are trained too, or begin with a prompt that is: from 1 % of
+    those that are measured. None of the former is measured."""
+    counts = measured.counts
+    measured_rows, also = counts.get("held out", 0), counts.get("also trained", 0)
+    asked = measured.summary.get("held_out_with_a_trained_prompt", 0)
+    if also + asked <= 0.01 * (measured_rows + also):
+        return None
+    return Finding(
+        "Rows that were meant to be held out are trained",
+        "warning",
+        f"Of {measured_rows + also:,} rows of data.held_out, {also:,} are trained too, and {asked:,} begin "
+        "with a prompt that is.",
+        "The files overlap. The former are left out of all figures; the latter are measured, and look better "
+        "than unseen rows would.",
+        "Take these rows out of one of the files: ledger.jsonl names the former.",
+    )
+
+
 def much_cut(measured: Measured) -> Finding | None:
     """Tokens to be learnt that the limit on length cost: a warning from 10 %, a problem from 30 %."""
     summary = measured.summary

@@ -11,7 +11,7 @@ Interval = tuple[float, float]
 
 
 def prose_forgotten(measured: Measured) -> Finding | None:
-    """Loss on held-out prose: a warning from 0.03 nats more than the base's, a problem from 0.1.
+    """Loss on other text than the rows: a warning from 0.03 nats more than the base's, a problem from 0.1.
 
     e^0.1 = 1.105: each token of ordinary text is a tenth less likely than before. Below 0.03, 3 %, a
     reader would not notice.
@@ -23,7 +23,7 @@ def prose_forgotten(measured: Measured) -> Finding | None:
     return Finding(
         "The model has forgotten some of its general language",
         "problem" if rise > 0.1 else "warning",
-        f"Loss on held-out prose rose by {rise:.3f} nats a token, from {both[0]:.3f} to {both[1]:.3f}: "
+        f"Loss on {_text_of(measured)} rose by {rise:.3f} nats a token, from {both[0]:.3f} to {both[1]:.3f}: "
         f"each token is {percent(math.exp(rise) - 1)} more surprising.",
         "The weights moved further than the new task needed.",
         "Lower train.learning_rate, train fewer epochs, use a smaller adapter.rank, or mix general text in.",
@@ -31,17 +31,21 @@ def prose_forgotten(measured: Measured) -> Finding | None:
 
 
 def prose_kept(measured: Measured) -> Finding | None:
-    """Good where the loss on held-out prose rose by at most 0.03 nats."""
+    """Good where the loss on other text than the rows rose by at most 0.03 nats."""
     both = measured.both("prose_loss")
     if both is None or both[1] - both[0] > 0.03:
         return None
     return Finding(
         "General language is kept",
         "good",
-        f"Loss on held-out prose changed by {both[1] - both[0]:+.3f} nats a token, "
+        f"Loss on {_text_of(measured)} changed by {both[1] - both[0]:+.3f} nats a token, "
         f"from {both[0]:.3f} to {both[1]:.3f}.",
         "The change was small enough to leave what the base does otherwise in place.",
     )
+
+
+def _text_of(measured: Measured) -> str:
+    return str(measured.base.get("prose_of") or "other text")
 
 
 def facts_forgotten(measured: Measured) -> Finding | None:

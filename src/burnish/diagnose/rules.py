@@ -28,6 +28,7 @@ RULES: tuple[Callable[[Measured], Finding | None], ...] = (
     figures.knows_little,
     curves.spikes,
     data.steps_missing,
+    data.trained_too,
     data.rows_dropped,
     data.much_cut,
     data.many_epochs,

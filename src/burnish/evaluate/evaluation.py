@@ -10,6 +10,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from burnish.data import Conversation
+from burnish.evaluate.forgetting import Forgetting
+from burnish.evaluate.interval import wilson
 from burnish.generate import Answer, Sampling, answer_all
 from burnish.model.forward import Forward
 from burnish.prepare.prepared import Prepared
@@ -39,24 +41,34 @@ Scorer = Callable[[Conversation, str], bool | None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out loss and the sample answers of a run, each of at most ``max_new_tokens``, and what else
-    its recipe measures."""
+    """The held-out loss and the sample answers of a run, each of at most ``max_new_tokens``, what the model
+    forgets, and what else its recipe measures."""
 
     run: OpenRun
     data: Prepared
     max_new_tokens: int
     measure: Measure
     score: Scorer
+    forgetting: Forgetting | None = None
 
     def all_figures(self, measured: MeasuredModel, step: int) -> dict[str, Any]:
-        """Before the first step (0) or after the last: those of ``figures`` and those of the recipe."""
-        return self.figures(measured, step) | self.measure(measured)
+        """Before the first step (0) or after the last: those of ``figures``, what the model forgets, and
+        those of the recipe."""
+        return self._forgetting(measured, step) | self.figures(measured, step) | self.measure(measured)
 
     def figures(self, measured: MeasuredModel, step: int) -> dict[str, Any]:
         """Held-out loss and sample answers after ``step`` steps. An earlier evaluation at that step, of
         an end that was cut short, is replaced."""
         self.run.journal.cut_evaluation(step)
         return self._held_out_loss(measured, step) | self._samples(measured, step)
+
+    def _forgetting(self, measured: MeasuredModel, step: int) -> dict[str, Any]:
+        if self.forgetting is None:
+            return {}
+        tokenizer = measured.template.tokenizer
+        return self.forgetting.figures(
+            measured.model, tokenizer, measured.forward, self.run, is_base=step == 0
+        )
 
     def _held_out_loss(self, measured: MeasuredModel, step: int) -> dict[str, Any]:
         if not len(self.data.held_out):
@@ -77,8 +89,11 @@ class Evaluation:
             self.run.journal.sample(self._sample(prompt, answer, index, step))
         question = shorten(prompts[0].asked.messages[-1].content, 60)
         self.run.screen.say(f"  {question}  ->  {shorten(answers[0].text, 90)}")
+        stopped = sum(answer.stopped for answer in answers)
         return {
-            "stopped_share": sum(answer.stopped for answer in answers) / len(answers),
+            "stopped_share": stopped / len(answers),
+            "stopped_share_interval": wilson(stopped, len(answers)),
+            "sample_answers": len(answers),
             "answer_tokens": sum(len(answer.ids) for answer in answers) / len(answers),
         }
 

@@ -15,7 +15,7 @@ from burnish.prepare.in_memory import Sources
 from burnish.prepare.rows import RowEncoder
 from burnish.prepare.source import DataSource, digest
 
-OWN = ("prepare", "prepared", "source", "rows", "ledger")
+OWN = ("prepare", "prepared", "source", "rows", "refusals", "ledger")
 CODE = ("data", "curate", "template", "tokens", *(f"prepare/{name}.py" for name in OWN))
 """What of burnish has a part in it."""
 PACKAGES = ("burnish", "transformers", "tokenizers", "jinja2")

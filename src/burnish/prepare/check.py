@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from burnish.adapters.load import LoadedTokenizer
 from burnish.config import RunConfig
 from burnish.data import Conversation
 from burnish.data.memory import Rows
-from burnish.data.read import BadRow, read_rows
-from burnish.errors import ConfigError, TemplateError
+from burnish.data.read import BadRow
+from burnish.errors import BurnishError, ConfigError, TemplateError
 from burnish.prepare.in_memory import taken_from_memory, tokenizer_of
-from burnish.prepare.ledger import Ledger
+from burnish.prepare.ledger import HELD_OUT, READ, TRAINED, Ledger
+from burnish.prepare.refusals import refused_settings, refused_sides, refused_survey, too_long
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.source import DataSource
 from burnish.prepare.violations import Group
@@ -49,14 +51,16 @@ class RoleCount:
 class CheckResult:
     """What ``check`` found. ``lengths``: tokens of every example before anything is done about its length.
 
-    ``stops``: trained stop tokens, one of which every learnt turn has. ``notes``: what the template does
-    that is no fault, and in how many rows. ``differences``: where plain transformers would feed other
-    tokens than training did, in sentences.
+    ``refusal``: the error with which training would end before its first step. ``stops``: trained stop
+    tokens, one of which every learnt turn has. ``notes``: what the template does that is no fault, and in how
+    many rows. ``differences``: where plain transformers would feed other tokens than training did, in
+    sentences.
     """
 
     limit: int
     rows: int = 0
     unreadable: list[BadRow] = field(default_factory=list)
+    refusal: BurnishError | None = None
     roles: dict[str, RoleCount] = field(default_factory=dict)
     examples: int = 0
     tokens: int = 0
@@ -96,33 +100,52 @@ def check(
     """Prove every row that ``config.data`` names, with the template that training would use. ``data``,
     ``held_out``, ``model`` and ``tokenizer`` as for ``sft``; a tokenizer alone is enough.
 
-    Reads the tokenizer and no weights. Broken laws and rows that cannot be read are results, not errors.
+    Reads the tokenizer and no weights. Broken laws, rows that cannot be read and whatever else of the rows
+    training would refuse are results, not errors; a file that is not there is an error.
     """
     screen = screen or SilentScreen()
     config, in_memory = taken_from_memory(
         config, data=data, held_out=held_out, model=model, tokenizer=tokenizer, needs_model=False
     )
     source = DataSource.of(config.data, config.train.seed, in_memory)
-    places = (*source.train, *source.held_out)
-    if not places:
+    if not source.train:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
     loaded = tokenizer_of(config, in_memory)
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
-    conversations, unreadable = read_rows(places)
     started = time.perf_counter()
-    encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
-    found = CheckResult(encoder.limit, len(conversations) + len(unreadable), unreadable)
+    ledger = Ledger()
+    survey = source.survey(ledger)
+    encoder = RowEncoder.of(template, config.tokens, loaded.positions)
+    found = CheckResult(encoder.limit, ledger.counts[READ], survey.bad, ledger=ledger)
+    found.refusal = refused_survey(source, survey, ledger)
     violations = encoder.violations()
     lengths: list[int] = []
+    to_learn = 0
     stop_ids = frozenset(template.stop_ids)
-    rows = watched(conversations, len(conversations), "Proving", screen)
-    for _, encoded, fitted in fitted_rows(rows, encoder, violations):
-        lengths += [len(example.input_ids) for example in encoded.examples]
+    rows = watched(source.rows(), len(survey), "Proving", screen)
+    for number, encoded, fitted in fitted_rows(rows, _without_errors(encoder), violations):
+        own = [len(example.input_ids) for example in encoded.examples]
+        lengths += own
+        if encoder.too_long == "error" and max(own, default=0) > encoder.limit and not found.refusal:
+            found.refusal = too_long(encoded.conversation.source, max(own), encoder.limit)
+        if survey.also_trained[number]:
+            continue
         _count(found, encoded, fitted, stop_ids)
+        measured = bool(survey.held_out[number])
+        ledger.counts[HELD_OUT if measured else TRAINED] += bool(fitted.examples)
+        to_learn += 0 if measured else sum(example.trained_tokens for example in fitted.examples)
+    if violations.groups and not found.refusal:
+        found.refusal = violations.as_error(len(survey))
+    found.refusal = (
+        found.refusal
+        or refused_sides(source, ledger, to_learn)
+        or refused_settings(config.train, ledger.counts[HELD_OUT])
+    )
     found.lengths = np.asarray(lengths, np.int64)
     found.seconds = time.perf_counter() - started
     found.violations = [(group, violations.advice(group)) for group in violations.largest_first()]
-    found.differences = [*_differences(template, loaded), *_compared(found, template, conversations)]
+    compared = list(islice(source.rows(), COMPARED))
+    found.differences = [*_differences(template, loaded), *_compared(found, template, compared)]
     return found, template
 
 
@@ -138,7 +161,7 @@ def _count(found: CheckResult, encoded: Encoded, fitted: Fitted, stop_ids: froze
         found.roles.setdefault(role, RoleCount()).messages += 1
     learner = found.roles.setdefault("text" if conversation.text is not None else "assistant", RoleCount())
     found.notes.update(encoded.notes)
-    found.ledger.note_fitted(fitted, conversation.source)
+    found.ledger.note_fitted(fitted, encoded)
     for example in fitted.examples:
         found.examples += 1
         found.tokens += len(example.input_ids)
@@ -192,7 +215,7 @@ def _compared(
     """Encodes prompts as plain transformers does, with the template as it will be saved."""
     typed = other = 0
     bad = {source for group, _ in found.violations for source in group.rows}
-    for conversation in conversations[:COMPARED]:
+    for conversation in conversations:
         asked = template.prepared(conversation).asked
         if not asked.messages or conversation.source in bad:
             continue

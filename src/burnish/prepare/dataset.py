@@ -61,7 +61,7 @@ class SFTDataset(Dataset[Example]):
         encoder = RowEncoder.of(chat_template, tokens, None)
         violations = encoder.violations()
         for _, encoded, fitted in fitted_rows(readable, encoder, violations):
-            self.ledger.note_fitted(fitted, encoded.conversation.source)
+            self.ledger.note_fitted(fitted, encoded)
             self.ledger.counts[TRAINED] += bool(fitted.examples)
             self.examples += fitted.examples
         if violations.groups:

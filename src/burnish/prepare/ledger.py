@@ -8,29 +8,43 @@ from typing import Any
 
 from burnish.data import Source
 from burnish.numbers import plural
-from burnish.tokens import Fitted, TokenTable
+from burnish.tokens import Encoded, Fitted, TokenTable
 
-READ, TRAINED, HELD_OUT, REJECTED = "read", "trained", "held out", "rejected"
-"""What is counted of all rows, and the fate of those that cannot be read; ``Fitted`` has the other fates."""
+READ, TRAINED, HELD_OUT = "read", "trained", "held out"
+"""What is counted of all rows."""
+REJECTED, ALSO_TRAINED = "rejected", "also trained"
+"""The fates of rows that cannot be read, and of those that ``data.held_out`` names and that are trained too;
+``Fitted`` has the other fates."""
+SHOWN = 8
+"""Unread keys named in a sentence; the rest are counted."""
+LISTED = 1000
+"""Those that are counted one by one."""
+OTHERS = "other keys"
 
 
 @dataclass
 class Ledger:
     """A line for each row that is not trained as it stands, and the counts of all. ``lost_tokens``,
-    ``lost_trained``: what the limit of length cost, and how much of it was to be learnt."""
+    ``lost_trained``: what the limit of length cost, and how much of it was to be learnt. ``unread``: the keys
+    that nothing reads, in words, and in how many rows. ``same_prompt``: rows of ``data.held_out`` that begin
+    with a prompt that is trained."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     lost_tokens: int = 0
     lost_trained: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    same_prompt: int = 0
 
     def note(self, fate: str, source: Source, reason: str) -> None:
         self.counts[fate] += 1
         self.lines.append({"fate": fate, "path": source.path, "row": source.row, "reason": reason})
 
-    def note_fitted(self, fitted: Fitted, source: Source) -> None:
+    def note_fitted(self, fitted: Fitted, encoded: Encoded) -> None:
+        for key in encoded.unread:
+            self.unread[key if key in self.unread or len(self.unread) < LISTED else OTHERS] += 1
         if fitted.fate:
-            self.note(fitted.fate, source, fitted.reason)
+            self.note(fitted.fate, encoded.conversation.source, fitted.reason)
             self.lost_tokens += max(fitted.lost_tokens, 0)
             self.lost_trained += max(fitted.lost_trained, 0)
 
@@ -43,25 +57,39 @@ class Ledger:
             "trained_tokens": train.trained_tokens,
             "lost_tokens": self.lost_tokens,
             "lost_trained_tokens": self.lost_trained,
+            "held_out_with_a_trained_prompt": self.same_prompt,
+            "not_read": dict(self.unread.most_common()),
         }
         return [*self.lines, summary]
 
     def in_words(self, train: TokenTable) -> str:
-        """All counts in a sentence or two."""
+        """All counts in a few sentences."""
         counts = self.counts
         parts = [
             f"{plural(counts[TRAINED], 'row')} to train on ({train.trained_tokens:,} of "
             f"{train.tokens:,} tokens trained)",
-            f"{counts[HELD_OUT]:,} held out",
         ]
         parts += [
-            f"{count:,} {fate}"
-            for fate, count in counts.items()
-            if count and fate not in (READ, TRAINED, HELD_OUT)
+            f"{counts[fate]:,} {fate}"
+            for fate in (HELD_OUT, *(name for name in counts if name not in (READ, TRAINED, HELD_OUT)))
+            if counts[fate]
         ]
-        lost = ""
+        said = [f"{plural(counts[READ], 'row')} read: {', '.join(parts)}."]
         if self.lost_tokens:
-            lost = (
-                f" Their length cost {self.lost_tokens:,} tokens, {self.lost_trained:,} of them to be learnt."
+            said.append(
+                f"Their length cost {self.lost_tokens:,} tokens, {self.lost_trained:,} of them to be learnt."
             )
-        return f"{plural(counts[READ], 'row')} read: {', '.join(parts)}.{lost}"
+        if also := counts[ALSO_TRAINED]:
+            are = "are trained too, and are" if also > 1 else "is trained too, and is"
+            said.append(f"{plural(also, 'row')} of data.held_out {are} not measured.")
+        if same := self.same_prompt:
+            begin = "begin" if same > 1 else "begins"
+            said.append(f"{plural(same, 'row')} of data.held_out {begin} with a prompt that is trained.")
+        return " ".join([*said, *self._unread_in_words()])
+
+    def _unread_in_words(self) -> list[str]:
+        if not self.unread:
+            return []
+        keys = [f"{key} ({plural(count, 'row')})" for key, count in self.unread.most_common(SHOWN)]
+        more = f" and {len(self.unread) - SHOWN:,} more keys" if len(self.unread) > SHOWN else ""
+        return [f"Not read: {', '.join(keys)}{more}."]

@@ -14,11 +14,12 @@ from io import BytesIO
 
 from burnish.config import RunConfig
 from burnish.data import Conversation
-from burnish.errors import ConfigError, DataError
+from burnish.errors import ConfigError
 from burnish.prepare.cache_key import cache_key
 from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.prepare.ledger import HELD_OUT, TRAINED, Ledger
 from burnish.prepare.prepared import TABLES, Notes, Prepared, RowsByFile
+from burnish.prepare.refusals import refused_sides, refused_survey
 from burnish.prepare.rows import RowEncoder, fitted_rows, watched
 from burnish.prepare.source import DataSource
 from burnish.run.screen import Screen, SilentScreen
@@ -95,24 +96,23 @@ def _fill(
     any is encoded, and to keep the rows meanwhile would take ten times the memory of their tokens.
     """
     ledger = Ledger()
-    held_out = source.survey(ledger)
+    survey = source.survey(ledger)
+    if error := refused_survey(source, survey, ledger):
+        raise error
     violations = encoder.violations()
     trained, held = _Side(tables["train"], samples), _Side(tables["held_out"], samples)
-    rows = watched(source.rows(), len(held_out), "Encoding", screen)
+    rows = watched(source.rows(), len(survey), "Encoding", screen)
     for number, encoded, fitted in fitted_rows(rows, encoder, violations):
-        ledger.note_fitted(fitted, encoded.conversation.source)
+        if survey.also_trained[number]:
+            continue
+        ledger.note_fitted(fitted, encoded)
         if fitted.examples:
-            (held if held_out[number] else trained).add(encoded.conversation, fitted)
+            (held if survey.held_out[number] else trained).add(encoded.conversation, fitted)
     if violations.groups:
-        raise violations.as_error(len(held_out))
+        raise violations.as_error(len(survey))
     ledger.counts[TRAINED], ledger.counts[HELD_OUT] = trained.rows, held.rows
-    if not trained.trained_tokens:
-        fates = ", ".join(f"{count} {fate}" for fate, count in ledger.counts.items() if count)
-        raise DataError(
-            f"{', '.join(map(str, source.train))}: no token would be trained ({fates})",
-            why="The run would change nothing.",
-            fix="Give rows with assistant turns that are to be learnt and fit into tokens.max_length.",
-        )
+    if error := refused_sides(source, ledger, trained.trained_tokens):
+        raise error
     prompts = tuple(held.prompts if held.rows else trained.prompts)
     return Notes(prompts, tuple(trained.examples), ledger, trained.rows_by_file)
 

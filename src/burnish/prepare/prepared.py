@@ -46,7 +46,7 @@ class Notes:
         return cls(
             prompts=tuple(conversation_of(row) for row in written["prompts"]),
             examples=tuple(example_of(row) for row in written["examples"]),
-            ledger=Ledger(**ledger | {"counts": Counter(ledger["counts"])}),
+            ledger=Ledger(**ledger | {name: Counter(ledger[name]) for name in ("counts", "unread")}),
             rows_by_file=[(path, rows) for path, rows in written["rows_by_file"]],
         )
 
@@ -98,8 +98,8 @@ def conversation_of(row: Mapping[str, Any]) -> Conversation:
         Message(**message | {"spans": tuple(Span(**span) for span in message["spans"])})
         for message in row["messages"]
     )
-    changed = {"messages": messages, "tools": tuple(row["tools"]), "source": Source(**row["source"])}
-    return Conversation(**{**row, **changed})
+    changed = {name: tuple(row[name]) for name in ("tools", "unread")}
+    return Conversation(**{**row, **changed, "messages": messages, "source": Source(**row["source"])})
 
 
 def example_as_json(example: Example) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from burnish.config import TokensConfig
 from burnish.data import Conversation
-from burnish.errors import DataError
+from burnish.prepare.refusals import too_long
 from burnish.prepare.violations import Violations
 from burnish.run.screen import Screen
 from burnish.template import ChatTemplate
@@ -73,9 +73,5 @@ def fitted_rows(
         fitted = encoder.fit(encoded)
         longest = max((len(example.input_ids) for example in encoded.examples), default=0)
         if longest > encoder.limit and encoder.too_long == "error":
-            raise DataError(
-                f"{encoded.conversation.source}: {longest} tokens, at most {encoder.limit} fit",
-                why="Nothing is cut unless tokens.too_long says how.",
-                fix="Shorten the row, raise tokens.max_length, or choose another tokens.too_long.",
-            )
+            raise too_long(encoded.conversation.source, longest, encoder.limit)
         yield number, encoded, fitted

@@ -102,4 +102,5 @@ def _shown(row: Conversation, encoder: RowEncoder) -> ShownRow:
     fitted = encoder.fit(encoded)
     examples = tuple(ShownExample.of(example, template) for example in fitted.examples)
     fate = f"{fitted.fate}: {fitted.reason}" if fitted.fate else ""
-    return ShownRow(source, examples, encoded.notes, fate)
+    notes = (*encoded.notes, *[f"not read: {key}" for key in encoded.unread])
+    return ShownRow(source, examples, notes, fate)

@@ -10,13 +10,31 @@ from typing import Any, Literal
 import numpy as np
 
 from burnish.config import DataConfig
-from burnish.curate.split import held_out_rows, prompt_hash
+from burnish.curate.overlap import overlap, prompt_hash
+from burnish.curate.split import held_out_rows
 from burnish.data import Conversation
 from burnish.data.memory import MemoryRows
-from burnish.data.read import BadRow, each_row, summarised
+from burnish.data.read import BadRow, each_row
 from burnish.files import sha256
 from burnish.prepare.in_memory import NOTHING, InMemory, Sources
-from burnish.prepare.ledger import READ, REJECTED, Ledger
+from burnish.prepare.ledger import ALSO_TRAINED, READ, REJECTED, Ledger
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of rows before any is encoded: which of them are held out, and which of these are trained
+    too, (rows,) of bool each; and the rows that cannot be read, which are not among them."""
+
+    held_out: np.ndarray
+    also_trained: np.ndarray
+    bad: list[BadRow]
+
+    def __len__(self) -> int:
+        return len(self.held_out)
+
+    @property
+    def measured(self) -> np.ndarray:
+        return np.asarray(self.held_out & ~self.also_trained)
 
 
 @dataclass(frozen=True)
@@ -65,27 +83,36 @@ class DataSource:
         rows = each_row((*self.train, *self.held_out))
         return (row for row in rows if not isinstance(row, BadRow))
 
-    def survey(self, ledger: Ledger) -> np.ndarray:
-        """Whether each of ``rows`` is held out, (rows,) of bool. Counts all rows in ``ledger``, and notes
-        those that cannot be read, or raises a ``DataError`` that names them."""
+    def survey(self, ledger: Ledger) -> Survey:
+        """Read all rows once, and count them in ``ledger``; note there those that cannot be read, and those
+        that are held out in the files and trained too, which are not measured."""
+        bad: list[BadRow] = []
         if self.held_out:
-            counts = [sum(1 for _ in self._read(paths, ledger)) for paths in (self.train, self.held_out)]
-            return np.repeat([False, True], counts)
-        prompts = [prompt_hash(conversation, self.seed) for conversation in self._read(self.train, ledger)]
-        return held_out_rows(prompts, self.held_out_share)
+            bad_held: list[BadRow] = []
+            found = overlap(self._read(self.train, ledger, bad), self._read(self.held_out, ledger, bad_held))
+            held_out = np.repeat([False, True], [found.train, found.held_out])
+            also = np.zeros(len(held_out), bool)
+            also[[found.train + number for number in found.twins]] = True
+            for _, twin in sorted(found.twins.items()):
+                same = "the same as" if twin.exact else "but for case and white space the same as"
+                ledger.note(ALSO_TRAINED, twin.held_out, f"{same} {twin.trained}")
+            ledger.same_prompt = found.same_prompt
+            bad += bad_held
+        else:
+            prompts = [prompt_hash(row, self.seed) for row in self._read(self.train, ledger, bad)]
+            held_out = held_out_rows(prompts, self.held_out_share)
+            also = np.zeros(len(held_out), bool)
+        for row in bad:
+            ledger.note(REJECTED, row.source, row.error.what)
+        return Survey(held_out, also, bad)
 
-    def _read(self, paths: Sources, ledger: Ledger) -> Iterator[Conversation]:
-        bad = []
+    def _read(self, paths: Sources, ledger: Ledger, bad: list[BadRow]) -> Iterator[Conversation]:
         for row in each_row(paths):
             ledger.counts[READ] += 1
             if isinstance(row, BadRow):
                 bad.append(row)
             else:
                 yield row
-        if bad and self.bad_rows == "error":
-            raise summarised(bad)
-        for row in bad:
-            ledger.note(REJECTED, row.source, row.error.what)
 
 
 def digest(place: str | MemoryRows) -> str:

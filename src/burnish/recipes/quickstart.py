@@ -10,19 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from burnish.config import RunConfig, load_config
 from burnish.data import Conversation, Message
 from burnish.evaluate import accepted, cloze_correct, wilson
 from burnish.evaluate.evaluation import MeasuredModel
 from burnish.generate import Sampling, answer_all
-from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, TALES, rows
+from burnish.pebble import CLOZE, CONVERSATIONS, HELD_OUT, rows
 from burnish.recipes.result import SFTResult
 from burnish.recipes.sft import sft
 from burnish.run.screen import Screen, SilentScreen
-from burnish.tokens import TokenTable, token_ids
-from burnish.train.fit import mean_loss
 
 BUDGET = 8192
 """Tokens in a forward pass of the measurements."""
@@ -72,7 +68,6 @@ def quickstart(
         return {
             **_held_out(measured, list(test.values()), shown),
             **_cloze(measured, rows(CLOZE)),
-            "prose_loss": _prose_loss(measured, [row["text"] for row in rows(TALES)]),
         }
 
     return sft(
@@ -117,13 +112,3 @@ def _cloze(measured: MeasuredModel, facts: Sequence[dict[str, Any]]) -> dict[str
         "cloze_accuracy_interval": wilson(sum(right), len(right)),
         "cloze_facts": len(right),
     }
-
-
-def _prose_loss(measured: MeasuredModel, texts: Sequence[str]) -> float:
-    """Nats a token on prose, in documents of at most 512 tokens."""
-    documents = []
-    for text in texts:
-        ids = np.array(token_ids(measured.template.tokenizer, text), np.int32)
-        parts = [ids[start : start + 512] for start in range(0, len(ids), 512)]
-        documents += [(part, np.ones(len(part), np.float32)) for part in parts]
-    return mean_loss(measured.model, TokenTable.from_documents(documents), measured.forward, BUDGET)

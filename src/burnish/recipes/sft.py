@@ -25,6 +25,7 @@ from burnish.prepare.passes import choose_passes
 from burnish.prepare.prepare import prepare
 from burnish.prepare.show import ShownExample
 from burnish.prepare.source import DataSource
+from burnish.recipes.forgetting import forgetting_of
 from burnish.recipes.result import SFTResult
 from burnish.report import write_report
 from burnish.run.begin import begin_run, resume_run
@@ -110,6 +111,7 @@ def _train(
 ) -> Trained:
     settings, ranks, screen = config.train, run.ranks, run.screen
     source = DataSource.of(config.data, settings.seed, in_memory)
+    forgetting = forgetting_of(config, in_memory)
 
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
     _require_rows(source)
@@ -129,7 +131,7 @@ def _train(
 
     # Where the run came from, and what the base answers; or the checkpoint to go on from (steps 6 and 7).
     # From here on there is a run folder; mistakes until now left none.
-    evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score)
+    evaluation = Evaluation(run, data, config.evaluate.max_new_tokens, measure, score, forgetting)
     provenance = provenance_of(
         config, source.described(), prepared.base, template, prepared.count, command, run.started
     )

@@ -41,6 +41,7 @@ FIGURES = (
         "Share of the sample answers that end before the length limit.",
         "share",
         "higher",
+        ("sample_answers", "sample answer"),
     ),
     Figure(
         "held_out_loss",
@@ -59,10 +60,11 @@ FIGURES = (
     ),
     Figure(
         "prose_loss",
-        "Loss on held-out prose",
-        "General language. A rise means forgetting.",
+        "Loss on other text",
+        "General language, not the task. A rise means forgetting.",
         "nats",
         "lower",
+        ("prose_tokens", "token"),
     ),
     Figure(
         "answer_tokens",
@@ -116,7 +118,7 @@ def _card(figure: Figure, measured: Measured) -> Markup:
         for who, (value, figures) in shown.items()
     ]
     count = measured.tuned.get(figure.of[0]) or measured.base.get(figure.of[0])
-    about = figure.about + (f" {plural(count, figure.of[1])}." if count else "")
+    about = figure.about + (f" {plural(count, figure.of[1])}{_source(figure, measured)}." if count else "")
     return element(
         "article",
         element("h3", figure.title),
@@ -125,6 +127,12 @@ def _card(figure: Figure, measured: Measured) -> Markup:
         element("p", about, class_="about"),
         class_="card",
     )
+
+
+def _source(figure: Figure, measured: Measured) -> str:
+    """Of what text the loss is."""
+    of = measured.base.get("prose_of") if figure.name == "prose_loss" else None
+    return f" of {of}" if of else ""
 
 
 def _row(figure: Figure, figures: dict[str, Any]) -> tuple[Markup, dict[str, Any]]:

@@ -13,10 +13,14 @@ from burnish.report.markup import Markup, element
 MOST_ROWS = 200
 """Exceptional rows that are listed; of the others there is only the count."""
 
+MOST_KEYS = 20
+"""Unread keys that are named."""
+
 MEANINGS = {
     "read": "rows in the data files",
     "trained": "rows that were trained on",
     "held out": "kept for measuring, never trained on",
+    "also trained": "named as held out, but trained too: not measured",
     "too long": "did not fit into the longest allowed sequence",
     "rejected": "could not be read as a conversation",
     "shortened": "the earliest exchanges left out, so that the rest fits",
@@ -37,6 +41,7 @@ def ledger_section(measured: Measured) -> Markup | None:
         element("h2", "The data"),
         _counts(measured),
         _tokens(measured.summary),
+        _unread(measured.summary),
         _exceptions(lines) if lines else None,
         id="data",
     )
@@ -81,6 +86,16 @@ def _tokens(summary: dict[str, Any]) -> Markup | None:
             "them to be learnt."
         )
     return element("p", words)
+
+
+def _unread(summary: dict[str, Any]) -> Markup | None:
+    """The keys of rows and messages that nothing read."""
+    keys = summary.get("not_read") or {}
+    if not keys:
+        return None
+    named = [f"{key} ({plural(count, 'row')})" for key, count in list(keys.items())[:MOST_KEYS]]
+    more = f" and {len(keys) - MOST_KEYS:,} more" if len(keys) > MOST_KEYS else ""
+    return element("p", f"Not read: {', '.join(named)}{more}.")
 
 
 def _exceptions(lines: list[dict[str, Any]]) -> Markup:

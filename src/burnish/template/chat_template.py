@@ -18,6 +18,7 @@ from burnish.template.remedies import known, prepared, require_free, wrapped
 from burnish.template.renderer import Messages, Renderer
 from burnish.template.stops import Endings, answer_header, find_endings, shared_length, written_tokens
 from burnish.template.turn import Turn
+from burnish.template.unread import asked_keys, unread_keys
 
 MOST_PLANS = 4096
 """Blueprints kept: one for each shape of conversation and turn that was met."""
@@ -70,6 +71,7 @@ class ChatTemplate:
         require_free(options, (*tokenizer.special_tokens_map, "unk_token", "bos_token", "eos_token"))
         self._own = own
         self._plans: dict[Any, Blueprint] = {}
+        self._unread: dict[tuple[Any, ...], tuple[str, ...]] = {}
         header = answer_header(Renderer(tokenizer, own)) if "add_generation_prompt" in self.remedies else ""
         bos = str(tokenizer.bos_token or "")
 
@@ -154,6 +156,25 @@ class ChatTemplate:
         self._require_same_as_parts(conversation, learnt[-1] + 1)
         row = _Row(messages, tools)
         return [self._turn(conversation, row, index) for index in learnt]
+
+    def unread(self, conversation: Conversation) -> tuple[str, ...]:
+        """The keys of messages, calls and tools that nothing would be otherwise without, in words. They are
+        looked for once in conversations of one shape."""
+        plain = not conversation.tools and not any(message.extra for message in conversation.messages)
+        asked = () if plain else asked_keys(conversation.as_dicts(), conversation.tools)
+        if not asked:
+            return ()
+        conversation = self.prepared(conversation)
+        messages, tools = conversation.as_dicts(), conversation.tools
+        shape = (asked, *[(message["role"], *sorted(message)) for message in messages], bool(tools))
+        if shape not in self._unread:
+            if len(self._unread) >= MOST_PLANS:
+                self._unread.clear()
+            self._unread[shape] = unread_keys(self._written, messages, tools, asked)
+        return self._unread[shape]
+
+    def _written(self, messages: Messages, tools: Messages) -> str:
+        return self.render(messages, tools, add_generation_prompt=False)
 
     def _turn(self, conversation: Conversation, row: _Row, index: int) -> Turn:
         try:

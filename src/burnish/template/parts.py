@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from burnish.data.conversation import REASONING, TOOL_ROLES
+from burnish.data.conversation import TOOL_ROLES
+from burnish.data.keys import REASONING
 
 Messages = Sequence[Mapping[str, Any]]
 

@@ -18,7 +18,8 @@ from itertools import groupby
 from typing import Any
 
 from burnish.data import Conversation, Message, Source, Span
-from burnish.data.conversation import REASONING, TOOL_ROLES
+from burnish.data.conversation import TOOL_ROLES
+from burnish.data.keys import REASONING
 from burnish.errors import ConfigError, TemplateError
 from burnish.template.parts import ID_LENGTH, reasoning_and_text, without_reasoning
 

@@ -35,13 +35,15 @@ TOGETHER = 512
 class Encoded:
     """A conversation with its examples, or with the law that it breaks.
 
-    ``notes``: what the template does with it that is no fault but should be known.
+    ``notes``: what the template does with it that is no fault but should be known. ``unread``: the keys of
+    the row and of what is in it that nothing reads, in words.
     """
 
     conversation: Conversation
     examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
     error: TemplateError | None = None
+    unread: tuple[str, ...] = ()
 
 
 def encode_all(
@@ -84,6 +86,7 @@ class _Draft:
     conversation: Conversation
     turns: tuple[Turn, ...] = ()
     error: TemplateError | None = None
+    unread: tuple[str, ...] = ()
 
     def texts(self, whole: bool) -> list[str]:
         """Prompt and completion of each turn; with ``whole``, prompt and both together."""
@@ -117,7 +120,7 @@ class _Draft:
         made = [
             Example(e.ids, e.weights, self.conversation.source, e.turns, self.conversation) for e in examples
         ]
-        return Encoded(self.conversation, tuple(made), tuple(notes))
+        return Encoded(self.conversation, tuple(made), tuple(notes), unread=self.unread)
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,11 @@ class _Growing:
 
 def _draft(conversation: Conversation, template: ChatTemplate, train_on: TrainOn) -> _Draft:
     if conversation.text is not None:
-        return _Draft(conversation)
+        return _Draft(conversation, unread=conversation.unread)
     try:
+        unread = (*conversation.unread, *template.unread(conversation))
         conversation = weighted(template.prepared(conversation), train_on)
-        return _Draft(conversation, tuple(template.turns(conversation)))
+        return _Draft(conversation, tuple(template.turns(conversation)), unread=unread)
     except TemplateError as error:
         return _Draft(conversation, error=error)
 
@@ -179,7 +183,7 @@ def _finished(
         elif text is not None:
             read = text_ids(tokenizer, text)
             every = [1.0] * len(read)  # the first is never predicted; the batch sees to that
-            found.append(Encoded(draft.conversation, (Example(read, every, source),)))
+            found.append(Encoded(draft.conversation, (Example(read, every, source),), unread=draft.unread))
         else:
             try:
                 found.append(draft.learnt(mine, template))
