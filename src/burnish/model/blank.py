@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from burnish.errors import ModelError
 from burnish.model.layers import layers_of
 from burnish.model.load import first_line
-from burnish.model.quantize import Kind, MetaQuantizedLinear
+from burnish.model.quantize import Kind, MetaQuantizedLinear, can_be_quantized, quantized_share
 
 
 def blank_model(config: PretrainedConfig, dtype: torch.dtype, quantize: Kind = "none") -> PreTrainedModel:
     """The causal language model of this shape, on the meta device. Raises ``ModelError`` where there is
-    none."""
+    none, or nothing of it to quantize."""
     try:
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -25,7 +24,8 @@ def blank_model(config: PretrainedConfig, dtype: torch.dtype, quantize: Kind = "
     if quantize != "none":
         for layer in layers_of(model):
             for name, module in list(layer.named_modules()):
-                if type(module) is nn.Linear:
+                if can_be_quantized(module):
                     parent, _, last = name.rpartition(".")
                     setattr(layer.get_submodule(parent), last, MetaQuantizedLinear(module, quantize))
+        quantized_share(model, quantize)  # none is an error
     return model

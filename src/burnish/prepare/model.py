@@ -15,6 +15,7 @@ from burnish.adapters.folder import BaseIdentity, is_adapter, weights_sha256
 from burnish.adapters.load import LoadedModel, borrowed_model, load_model, locate
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
+from burnish.model.quantize import quantized_share
 from burnish.model.shard import shard
 from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.run.screen import Screen
@@ -47,6 +48,8 @@ def prepare_model(
     torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
     loaded, base = _loaded(config, device, in_memory)
     model = loaded.model
+    if config.model.quantize != "none":
+        screen.say(f"{config.model.quantize}: {quantized_share(model, config.model.quantize)}.")
     template, new = _chat_template(config, loaded, screen)
     save: Callable[[Path], None] = model.save_pretrained
     if config.adapter.kind == "none":
