@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -204,7 +204,7 @@ def _plain_layer(module: Any) -> nn.Module:
         plain = nn.Linear(module.in_features, module.out_features, bias=False, device=device)
     plain.weight = nn.Parameter(weight, requires_grad=False)
     plain.bias = module.bias
-    return plain
+    return cast(nn.Module, plain)
 
 
 def _forward_of(module: Any) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -79,10 +79,27 @@ def as_documents(tokens: Tensor) -> Trial:
 def with_neighbours_changed(tokens: Tensor) -> Tensor:
     """The trial's tokens, with others in each of the pieces to change."""
     pieces = list(_enough(tokens).split(PIECE))
-    largest = tokens.max().clamp(min=1)
     for number in CHANGED:
-        pieces[number] = torch.where(pieces[number] == largest, 0, largest)
+        pieces[number] = _others(pieces[number], tokens)
     return torch.cat(pieces)
+
+
+def with_ends_changed(batch: Trial) -> tuple[Trial, tuple[Tensor, ...]]:
+    """Documents with other tokens in their last half pieces, and where among the targets what comes before
+    stands, for each document."""
+    ids, before = batch.input_ids.clone(), []
+    for document in batch.segments:
+        end = document.start + document.length
+        changed = slice(end - PIECE // 2, end)
+        ids[changed] = _others(ids[changed], ids)
+        before.append(torch.arange(document.start, end - PIECE // 2, device=ids.device))
+    return replace(batch, input_ids=ids), tuple(before)
+
+
+def _others(ids: Tensor, tokens: Tensor) -> Tensor:
+    """Another token in the place of each."""
+    largest = tokens.max().clamp(min=1)
+    return torch.where(ids == largest, 0, largest)
 
 
 def unchanged_targets() -> Tensor:
