@@ -24,7 +24,13 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from burnish.adapters.load import load_model
 from burnish.config import load_config
@@ -37,7 +43,6 @@ from burnish.pebble import CONVERSATIONS
 from burnish.recipes.merge import merge
 from burnish.recipes.sft import sft
 from burnish.run.screen import SilentScreen
-from conftest import tiny_config
 
 WINDOW = 16
 """Shorter than the rows, and longer than the virtual tokens."""
@@ -47,16 +52,20 @@ EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_s
 LATENT = {"q_lora_rank": 32, "kv_lora_rank": 32, "v_head_dim": 16}
 LATENT |= {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8}
 GPT = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 1024}
+PLAIN = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+LONG = {"intermediate_size": 128, "max_position_embeddings": 1024}
+GROUPED = PLAIN | LONG | {"num_key_value_heads": 2, "head_dim": 8}  # and heads of other than 64 / 4
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Llama": ("llama", {}),
-    "Llama, tied": ("llama", {"tie_word_embeddings": True}),
-    "Qwen 2": ("qwen2", {}),
-    "Qwen 3": ("qwen3", {}),
-    "Qwen 3 MoE": ("qwen3_moe", {**EXPERTS, "num_experts": 4}),
+    "Llama": ("llama", GROUPED),
+    "Llama, tied": ("llama", {**GROUPED, "tie_word_embeddings": True}),
+    "Qwen 2": ("qwen2", GROUPED),
+    "Qwen 3": ("qwen3", GROUPED),
+    "Qwen 3 MoE": ("qwen3_moe", {**GROUPED, **EXPERTS, "num_experts": 4}),
     "Qwen3-Next": (
         "qwen3_next",
         {
+            **GROUPED,
             **EXPERTS,
             "num_experts": 4,
             "layer_types": ["linear_attention", "full_attention"],
@@ -67,26 +76,27 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "linear_value_head_dim": 16,
         },
     ),
-    "Mistral, windows": ("mistral", {"sliding_window": WINDOW}),
-    "Mixtral": ("mixtral", {**EXPERTS, "sliding_window": None}),
-    "Gemma 2": ("gemma2", ALTERNATING),
-    "Gemma 3": ("gemma3_text", ALTERNATING),
-    "Phi": ("phi", {}),
-    "Phi-3": ("phi3", {}),
+    "Mistral, windows": ("mistral", {**GROUPED, "sliding_window": WINDOW}),
+    "Mixtral": ("mixtral", {**GROUPED, **EXPERTS, "sliding_window": None}),
+    "Gemma 2": ("gemma2", GROUPED | ALTERNATING),
+    "Gemma 3": ("gemma3_text", GROUPED | ALTERNATING),
+    "Phi": ("phi", PLAIN | LONG),
+    "Phi-3": ("phi3", GROUPED),
     "GPT-2": ("gpt2", GPT),
-    "GPT-NeoX": ("gpt_neox", {}),
+    "GPT-NeoX": ("gpt_neox", PLAIN | LONG),
     "GPT-J": ("gptj", {**GPT, "rotary_dim": 8}),
-    "OPT": ("opt", {"ffn_dim": 128, "word_embed_proj_dim": 64, "init_std": 0.2}),
-    "Bloom": ("bloom", {"n_layer": 2, "n_head": 4}),
+    "OPT": ("opt", PLAIN | LONG | {"ffn_dim": 128, "word_embed_proj_dim": 64, "init_std": 0.2}),
+    "Bloom": ("bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4}),
     "MPT": ("mpt", {"d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 1024}),
-    "Falcon": ("falcon", {"multi_query": True, "new_decoder_architecture": False}),
-    "StableLM": ("stablelm", {"head_dim": 16}),
-    "OLMo 2": ("olmo2", {}),
-    "SmolLM3": ("smollm3", {"no_rope_layers": [1, 0]}),
-    "GPT-OSS": ("gpt_oss", ALTERNATING | EXPERTS),
+    "Falcon": ("falcon", {**PLAIN, "multi_query": True, "new_decoder_architecture": False}),
+    "StableLM": ("stablelm", PLAIN | LONG | {"num_key_value_heads": 2}),
+    "OLMo 2": ("olmo2", GROUPED),
+    "SmolLM3": ("smollm3", {**GROUPED, "no_rope_layers": [1, 0]}),
+    "GPT-OSS": ("gpt_oss", GROUPED | ALTERNATING | EXPERTS),
     "DeepSeek-V3": (
         "deepseek_v3",
         {
+            **GROUPED,
             **EXPERTS,
             **LATENT,
             "n_routed_experts": 4,
@@ -99,9 +109,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Llama 4": (
         "llama4_text",
-        {**EXPERTS, "attention_chunk_size": 512, "intermediate_size_mlp": 128, "num_experts_per_tok": 1},
+        {
+            **GROUPED,
+            **EXPERTS,
+            "num_experts_per_tok": 1,
+            "attention_chunk_size": 512,
+            "intermediate_size_mlp": 128,
+        },
     ),
-    "Mamba": ("mamba", {"state_size": 8, "time_step_rank": 4}),
+    "Mamba": ("mamba", {**PLAIN, "state_size": 8, "time_step_rank": 4}),
 }
 """Names to transformers' model types and what their shapes differ in."""
 
@@ -161,17 +177,25 @@ class KeptLines(SilentScreen):
         self.warnings.append(text)
 
 
-def checkpoint(family: str, folder: Path, **changes: Any) -> Path:
-    """A model folder as a user would have it, of a family's shape with random weights."""
-    tokenizer = AutoTokenizer.from_pretrained(PEBBLE_FOLDER)
+def shape_of(family: str, vocabulary: int, **changes: Any) -> PretrainedConfig:
+    """The config of a family's tiny model."""
     kind, shape = FAMILIES[family]
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "vocab_size": vocabulary}
+    return AutoConfig.for_model(kind, **ends | {"initializer_range": 0.1} | shape | changes)
+
+
+def model_of(family: str, vocabulary: int = 97, **changes: Any) -> PreTrainedModel:
+    """A family's tiny model with random weights, fp32, not training."""
     torch.manual_seed(0)
-    wide = {} if kind in ("gpt2", "gptj", "mpt") else {"hidden_size": 64, "intermediate_size": 128}
-    if "Falcon" in family:
-        wide["ffn_hidden_size"] = wide.pop("intermediate_size")
-    config = tiny_config(kind, len(tokenizer), **wide | {"initializer_range": 0.1} | shape | changes)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.save_pretrained(folder)
+    config = shape_of(family, vocabulary, **changes)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return model.eval()
+
+
+def checkpoint(family: str, folder: Path, **changes: Any) -> Path:
+    """A model folder as a user would have it."""
+    tokenizer = AutoTokenizer.from_pretrained(PEBBLE_FOLDER)
+    model_of(family, len(tokenizer), **changes).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

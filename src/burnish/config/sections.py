@@ -69,7 +69,7 @@ class TemplateConfig(Section):
 
 class TokensConfig(Section):
     max_length: PositiveInt = 2048
-    """The most tokens in one example; never more than the model's positions."""
+    """The most tokens in one example; never more than the model's positions, less the virtual tokens."""
     too_long: Literal["truncate_left", "split", "truncate_right", "drop", "error"] = "truncate_left"
     """Of a longer row the earliest whole exchanges are left out; or it is split between exchanges; or cut off
     at the limit, in the middle of an answer if it comes so; or left out; or stops the run. All is counted."""
@@ -110,6 +110,11 @@ class AdapterConfig(Section):
     base never learned."""
     modules_to_save: tuple[str, ...] = ()
     """Modules that are trained and saved whole beside the adapter, such as lm_head."""
+
+    @property
+    def before_text(self) -> int:
+        """Virtual tokens that stand before each text and take positions of the model."""
+        return self.virtual_tokens if self.kind in ("prompt", "prefix") else 0
 
 
 class TrainConfig(Section):

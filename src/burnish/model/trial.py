@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from burnish.model.virtual_tokens import virtual_count
+
 PIECE = 20
 
 WINDOW = 8
@@ -25,6 +27,9 @@ WINDOW = 8
 PARENTS = (None, 0, 1, 0, None, None)
 LINES = ((0, 1, 2), (0, 3), (4,), (5,))
 """The pieces of each document."""
+
+LONGEST = max(map(len, LINES)) * PIECE
+"""Tokens of the longest document: a model must have as many positions."""
 
 CHANGED = (1, 2, 4)
 UNCHANGED = (0, 3, 5)
@@ -114,8 +119,8 @@ def _enough(tokens: Tensor) -> Tensor:
 
 @contextmanager
 def short_windows(model: nn.Module) -> Iterator[None]:
-    """Within the block what a model sees at a time is at most ``WINDOW`` tokens, so that it is short of its
-    documents, however long its true window is."""
+    """Within the block what a model sees at a time is at most ``WINDOW`` tokens and its virtual ones, so that
+    it is short of its documents, however long its true window is."""
     configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
     names = ("sliding_window", "attention_chunk_size")
     held = [
@@ -125,7 +130,7 @@ def short_windows(model: nn.Module) -> Iterator[None]:
         if isinstance(vars(holder).get(name), int)
     ]
     for holder, name, length in held:
-        setattr(holder, name, min(length, WINDOW))
+        setattr(holder, name, min(length, WINDOW + virtual_count(model)))
     try:
         yield
     finally:

@@ -120,7 +120,7 @@ def plan_inputs(config: RunConfig, screen: Screen | None = None) -> PlanInputs:
     """Read the model's config, its tokenizer and the data, where they are given."""
     shape = shape_of(config.model.name, config.model.revision)
     positions = getattr(shape, "max_position_embeddings", None)
-    limit = length_limit(config.tokens.max_length, positions)
+    limit = length_limit(config.tokens.max_length, positions, config.adapter.before_text)
     nothing = Workload(None, None, limit, np.zeros(0, np.int64))
     if not config.data.train:
         rows = f"no data is given: rows of {limit:,} tokens (tokens.max_length), all of them learnt"

@@ -110,7 +110,8 @@ def check(
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
     conversations, unreadable = read_rows(places)
     started = time.perf_counter()
-    encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions))
+    before = config.adapter.before_text
+    encoder = _without_errors(RowEncoder.of(template, config.tokens, loaded.positions, before))
     found = CheckResult(encoder.limit, len(conversations) + len(unreadable), unreadable)
     violations = encoder.violations()
     lengths: list[int] = []
