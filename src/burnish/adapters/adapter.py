@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from burnish.adapters.targets import (
     names_ending,
     shortest_endings,
 )
-from burnish.adapters.virtual import begin_as_text, virtual_config
+from burnish.adapters.virtual import begin_as_text, require_prefix_layout, virtual_config
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
 from burnish.model.layers import layers_of
@@ -73,18 +74,20 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Seq
         _as_model_error(extras.add_to, model)
         return AdaptedModel(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras))
     if config.kind in ("prompt", "prefix"):
-        settings = virtual_config(config)
+        settings = virtual_config(model, config)
     elif config.kind == "ia3":
         settings = _ia3_config(model, config, modules)
     else:
         settings = _lora_config(model, config, modules)
     settings.trainable_token_indices = rows
+    wanted = copy(settings)  # peft fills in and changes its own
     # Without the cast, adapters have the type of the base: their fp32 masters are the optimizer's.
     wrapper = _as_model_error(get_peft_model, model, settings, autocast_adapter_dtype=False)
     saved.set_dtypes(wrapper)
     if config.kind in ("prompt", "prefix"):
         saved.use_trained_embeddings(wrapper)
         if config.kind == "prefix":
+            require_prefix_layout(model, settings, wanted)
             begin_as_text(model, wrapper.prompt_encoder["default"], config.virtual_tokens)
         return AdaptedModel(wrapper, lambda folder: saved.save_adapter(wrapper, folder))
     start = _first_matrices(wrapper) if config.init in STARTS_IN_WEIGHT else {}
