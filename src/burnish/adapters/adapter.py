@@ -16,13 +16,16 @@ from transformers import PreTrainedModel
 
 from burnish.adapters import saved
 from burnish.adapters.bottleneck import add_bottlenecks
+from burnish.adapters.experts import lora_targets
 from burnish.adapters.targets import (
     attention_names,
+    chosen_layers,
     ia3_names,
     layer_numbers,
     linear_names,
     names_ending,
     shortest_endings,
+    target_endings,
 )
 from burnish.adapters.virtual import begin_as_text, require_prefix_layout, virtual_config
 from burnish.config import AdapterConfig
@@ -125,10 +128,8 @@ def untrained_tokens(model: PreTrainedModel, candidates: Sequence[int]) -> list[
 
 def _lora_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[str] | None) -> LoraConfig:
     alpha = config.alpha if config.alpha is not None else 2 * config.rank
-    names = None if config.targets in ("auto", "all-linear") else _targets(model, config)
+    targets = lora_targets(model, config)
     numbers = layer_numbers(config.layers, len(layers_of(model))) if config.layers else None
-    if numbers and names is None:
-        names = shortest_endings(linear_names(model), [])
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
@@ -139,8 +140,9 @@ def _lora_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[st
         rank_pattern=dict(config.rank_pattern),
         alpha_pattern=dict(config.alpha_pattern),
         init_lora_weights=True if config.init == "default" else config.init,
-        target_modules=names or "all-linear",
-        layers_to_transform=numbers,
+        target_modules=targets.modules,
+        target_parameters=targets.weights or None,
+        layers_to_transform=numbers if targets.modules else None,
         modules_to_save=to_save,
     )
 
@@ -151,36 +153,17 @@ def _ia3_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[str
         behind, before = ia3_names(model)
         wanted = [*behind, *before]
     else:
-        wanted = names_ending(model, _targets(model, config) or shortest_endings(linear, []))
+        wanted = names_ending(model, target_endings(model, config) or shortest_endings(linear, []))
         before = [name for name in wanted if name not in attention]
     if config.layers:
-        layers = layers_of(model)
-        chosen = {id(m) for n in layer_numbers(config.layers, len(layers)) for m in layers[n].modules()}
-        modules = dict(model.named_modules())
-        wanted = [name for name in wanted if id(modules[name]) in chosen]
-        before = [name for name in before if id(modules[name]) in chosen]
+        wanted = chosen_layers(model, config.layers, wanted)
+        before = chosen_layers(model, config.layers, before)
     return IA3Config(
         task_type="CAUSAL_LM",
         target_modules=shortest_endings(wanted, linear),
         feedforward_modules=shortest_endings(before, linear),
         modules_to_save=to_save,
     )
-
-
-def _targets(model: PreTrainedModel, config: AdapterConfig) -> list[str] | None:
-    """Endings of the names of the layers to adapt; None for all linear ones."""
-    if config.targets == "attention":
-        names = attention_names(model)
-        if not names:
-            raise ModelError(
-                f"adapter.targets: no attention was found in {type(model).__name__}",
-                fix="Name linear layers, or use all-linear.",
-            )
-        return shortest_endings(names, linear_names(model))
-    if isinstance(config.targets, tuple):
-        names_ending(model, config.targets)  # each must be there
-        return list(config.targets)
-    return None
 
 
 def _token_rows(

@@ -7,6 +7,7 @@ Liang 2021, arXiv:2101.00190) gives each layer keys and values that stand before
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
 from burnish.model.layers import layers_of
+from burnish.model.tally import Tally
 from burnish.model.virtual_tokens import virtual_count
 
 
@@ -79,7 +81,9 @@ def begin_as_text(model: Any, encoder: Any, count: int) -> None:
 @torch.no_grad()
 def _cache_of(model: Any, tokens: Tensor) -> Any:
     """What the model keeps of some tokens (1, n) for the ones to come; None where it keeps nothing."""
-    output = model(input_ids=tokens.to(model.device), use_cache=True)
+    meta = model.device.type == "meta"
+    with Tally() if meta else nullcontext():  # within which code that looks at numbers runs
+        output = model(input_ids=tokens.to(model.device), use_cache=True)
     return getattr(output, "past_key_values", None)
 
 

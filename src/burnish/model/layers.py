@@ -24,10 +24,15 @@ def expert_weights(model: nn.Module) -> dict[str, nn.Parameter]:
         f"{names[id(module)]}.{name}": weight
         for layer in layers_of(model)
         for module in layer.modules()
-        if not isinstance(module, _ConvNd)  # whose kernels have three dimensions too
-        for name, weight in module.named_parameters(recurse=False)
-        if weight.ndim == 3
+        for name, weight in expert_weights_of(module).items()
     }
+
+
+def expert_weights_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Those that a module has itself, by their names in it."""
+    if isinstance(module, _ConvNd):  # whose kernels have three dimensions too
+        return {}
+    return {name: weight for name, weight in module.named_parameters(recurse=False) if weight.ndim == 3}
 
 
 @contextmanager
