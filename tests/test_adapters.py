@@ -30,6 +30,7 @@ from burnish.config import AdapterConfig, RunConfig, load_config
 from burnish.errors import ConfigError, ModelError
 from burnish.files import read_json
 from burnish.loss import cross_entropy
+from burnish.model.blank import blank_model
 from burnish.model.forward import choose_forward, flat, padded
 from burnish.model.layers import layers_of
 from burnish.model.load import PEBBLE_FOLDER
@@ -41,7 +42,7 @@ from burnish.tokens import Batch, flatten
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
 from conftest import tiny_model
-from families import checkpoint, model_of
+from families import checkpoint, model_of, shape_of
 
 KINDS = ("lora", "dora", "ia3", "prompt", "prefix", "bottleneck")
 BEGIN_AS_BASE = ("lora", "dora", "ia3", "bottleneck")
@@ -375,6 +376,20 @@ def test_a_target_that_is_not_there_is_refused_with_those_that_are(kind: str) ->
 def test_what_does_not_go_together_is_refused_at_once(settings: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config(None, settings)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_mambas_layers_that_are_read_around_are_refused_and_the_others_named(
+    kind: str, rows: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=f"^{kind} cannot go to out_proj of MambaForCausalLM") as refused:
+        add_adapter(model_of("Mamba"), small(kind), [])
+    assert refused.value.fix == "Name layers that work: adapter.targets=[in_proj,x_proj]."
+    base = checkpoint("Mamba", tmp_path / "base")
+    trained_run(rows, tmp_path / "run", kind, f"model.name={base}", "adapter.targets=[in_proj,x_proj]")
+    blank = blank_model(shape_of("Mamba", 97), torch.float32)
+    with pytest.raises(ModelError, match="cannot go to out_proj"):
+        add_adapter(blank, small(kind), [])
 
 
 # Starts that change the base

@@ -24,7 +24,14 @@ from burnish.model import quantize
 from burnish.model.blank import blank_model
 from burnish.model.borrow import borrow
 from burnish.model.forward import choose_forward, flat
-from burnish.model.quantize import dequantize, dequantized_weight, is_quantized, quantized_layers
+from burnish.model.load import load_plain_tokenizer
+from burnish.model.quantize import (
+    dequantize,
+    dequantized_weight,
+    is_quantized,
+    quantization,
+    quantized_layers,
+)
 from burnish.recipes.merge import merge
 from burnish.recipes.sft import sft
 from burnish.run.folder import RunFolder
@@ -298,6 +305,26 @@ def test_a_transposed_layer_is_dequantized_to_what_it_was(kind: Any, rows: Path,
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     live = load_model(str(run.path), dtype="float32").model
     torch.testing.assert_close(logits(merged, batch), logits(live, batch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "none"])
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_a_base_that_is_quantized_already_is_refused_at_load(
+    kind: str, quantize: str, rows: Path, tmp_path: Path
+) -> None:
+    base = checkpoint("Llama", tmp_path / "whole")
+    few = quantization("nf4", torch.float32)
+    packed = AutoModelForCausalLM.from_pretrained(base, quantization_config=few)
+    packed.save_pretrained(tmp_path / "base")
+    load_plain_tokenizer(str(base), None).save_pretrained(tmp_path / "base")
+    changes = [f"model.name={tmp_path / 'base'}"]
+    if kind != "none":
+        changes.append(f"model.quantize={quantize}")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ModelError, match=r"base is quantized already \(bitsandbytes\)") as refused:
+        trained_run(rows, tmp_path / "run", kind, *changes)
+    assert "model.quantize=nf4" in refused.value.fix
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_a_plan_packs_transposed_layers_as_a_run_does() -> None:

@@ -208,6 +208,7 @@ def _as_model_error(call: Callable[..., Any], *arguments: Any, **named: Any) -> 
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         what = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"the adapter cannot be put on {type(arguments[0]).__name__}: {what[0]}",
+            f"the adapter cannot be put on {type(arguments[0]).__name__}",
+            why=f"peft does not take it: {what[0]}",
             fix="Change adapter.targets or adapter.modules_to_save, or choose another adapter.kind.",
         ) from error

@@ -6,16 +6,20 @@ adapts such a weight as it is: to each expert its own product, W_e + s B_e A_e.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
+import torch
 from peft import LoraConfig
 from peft.tuners.lora.layer import ParamWrapper
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from torch import nn
 from transformers import PreTrainedModel
 
 from burnish.adapters.targets import (
     chosen_layers,
+    is_linear,
     linear_names,
     names_ending,
     shortest_endings,
@@ -25,6 +29,7 @@ from burnish.config import AdapterConfig
 from burnish.errors import ModelError
 from burnish.model.layers import expert_weights
 from burnish.model.quantize import is_quantized
+from burnish.model.tally import Tally
 
 ONLY_WITH = (("kind", "lora"), ("dropout", 0.0), ("init", ("default", "gaussian")))
 """Keys of the adapter section with the values that peft has for weights without a module."""
@@ -54,7 +59,51 @@ def lora_targets(model: PreTrainedModel, config: AdapterConfig) -> LoraTargets:
     if weights:
         _require_plain(model, config, apart)
     others = [name for name, _ in model.named_parameters()]
-    return LoraTargets(modules, shortest_endings(weights, others))
+    targets = LoraTargets(modules, shortest_endings(weights, others))
+    _require_targets(model, config.kind, targets)
+    return targets
+
+
+def _require_targets(model: PreTrainedModel, kind: str, targets: LoraTargets) -> None:
+    """Raises ``ModelError`` where peft has no adapter for some of the modules, or where the model reads their
+    weights around them, as Mamba's does: naming those that work."""
+    working = [ending for ending in targets.modules if _peft_takes(model, ending)]
+    if working == targets.modules:
+        return
+    refused = ", ".join(ending for ending in targets.modules if ending not in working)
+    called = _called(model)
+    named = [e for e in working if any(n == e or n.endswith(f".{e}") for n in called)]
+    raise ModelError(
+        f"{kind} cannot go to {refused} of {type(model).__name__}",
+        why="The model's code reads these weights around their layers, where no adapter would count.",
+        fix=f"Name layers that work: adapter.targets=[{','.join(named)}]." if named else "Use another kind.",
+    )
+
+
+def _peft_takes(model: PreTrainedModel, ending: str) -> bool:
+    try:
+        _check_lora_target_modules_mamba(LoraConfig(), model, ending.rpartition(".")[2])
+    except ValueError:
+        return False
+    return True
+
+
+@torch.no_grad()
+def _called(model: PreTrainedModel) -> list[str]:
+    """The linear layers that are called when the model runs."""
+    names, found = {id(module): name for name, module in model.named_modules()}, []
+    hooks = [
+        module.register_forward_hook(lambda module, *_: found.append(names[id(module)]))
+        for module in model.modules()
+        if is_linear(module)
+    ]
+    try:
+        with Tally() if model.device.type == "meta" else nullcontext():
+            model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
 def adapts_weights(model: nn.Module) -> bool:

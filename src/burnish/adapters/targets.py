@@ -119,6 +119,12 @@ def ia3_names(model: PreTrainedModel) -> tuple[list[str], list[str]]:
         for name in linear_names(model)
         if name not in attention and (shape := _shape(modules[name]))[1] == width and shape[0] > width
     ]
+    if not scaled_before and expert_weights(model):
+        raise ModelError(
+            f"IA3 has no scales for the fused experts of {type(model).__name__}",
+            why="It scales what goes into the MLP's last layer, and the experts have no layers of their own.",
+            fix="Use adapter.kind=lora.",
+        )
     if not scaled_behind or not scaled_before:
         raise ModelError(
             f"what IA3 would scale in {type(model).__name__} was not found",

@@ -93,14 +93,15 @@ def _cache_shape(model: PreTrainedModel, count: int) -> tuple[int, int, int]:
     name, fix = type(model).__name__, "Use adapter.kind=prompt, or lora."
     cache = _cache_of(model, torch.zeros(1, count, dtype=torch.long))
     layers = getattr(cache, "layers", [])
-    kept = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
-    if not kept or any(keys is None or values is None for keys, values in kept):
+    kept = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+    states: list[Tensor] = [tensor for tensor in kept if tensor is not None]
+    if not states or len(states) < len(kept):
         raise ModelError(
             f"prefix tuning is not for {name}: not all of its layers keep keys and values",
             why="A prefix is keys and values that stand before the text in every layer.",
             fix=fix,
         )
-    shapes = {tuple(states.shape[1:]) for pair in kept for states in pair}
+    shapes = {tuple(tensor.shape[1:]) for tensor in states}
     if any(length < count for _, length, _ in shapes):
         window = 1 + min(length for _, length, _ in shapes)
         raise ModelError(
@@ -116,4 +117,4 @@ def _cache_shape(model: PreTrainedModel, count: int) -> tuple[int, int, int]:
             fix=fix,
         )
     ((heads, _, width),) = shapes
-    return len(kept), heads, width
+    return len(layers), heads, width

@@ -8,11 +8,18 @@ from typing import Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from burnish.errors import ModelError
-from burnish.model.quantize import Kind, quantization, use_dequantized_products
+from burnish.model.quantize import Kind, quantization, require_whole_weights, use_dequantized_products
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
@@ -42,6 +49,7 @@ def load_plain(
     location: str, revision: str | None, dtype: Dtype, quantize: Kind, device: str
 ) -> PreTrainedModel:
     """The causal language model in a folder or at a Hub id. Raises ``ModelError`` where there is none."""
+    require_whole_weights(location, _config_of(location, revision))
     few_bits = {} if quantize == "none" else {"quantization_config": quantization(quantize, DTYPES[dtype])}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
@@ -63,6 +71,18 @@ def load_plain(
         use_dequantized_products(model)
         return model
     return model.to(device)
+
+
+def _config_of(location: str, revision: str | None) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(
+            location, revision=revision, trust_remote_code=False, local_files_only=Path(location).is_dir()
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{location} cannot be loaded: {first_line(error)}",
+            fix="It must be a causal language model that transformers knows, with safetensors weights.",
+        ) from error
 
 
 def load_plain_tokenizer(location: str, revision: str | None) -> PreTrainedTokenizerBase:

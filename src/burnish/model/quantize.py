@@ -25,7 +25,7 @@ from burnish.errors import ModelError
 from burnish.model.layers import expert_weights
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PretrainedConfig
 
 Kind = Literal["none", "nf4", "int8"]
 
@@ -63,6 +63,19 @@ def quantization(kind: Kind, dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def require_whole_weights(location: str, config: PretrainedConfig) -> None:
+    """Raises ``ModelError`` for a base that is kept in few bits."""
+    given = getattr(config, "quantization_config", None)
+    if given is None:
+        return
+    method = given.get("quant_method") if isinstance(given, dict) else getattr(given, "quant_method", None)
+    raise ModelError(
+        f"{location} is quantized already ({getattr(method, 'value', method) or 'unknown'})",
+        why="What is trained on it could be neither merged nor saved whole.",
+        fix="Train from the weights that it was made of, with model.quantize=nf4 or int8.",
     )
 
 
