@@ -225,14 +225,18 @@ def test_a_loss_of_the_routers_that_is_left_out_is_said(
 
 
 @pytest.mark.parametrize("family", MIXTURES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
-def test_lora_on_a_mixture_is_planned(family: str, quantize: str, tmp_path: Path) -> None:
+def test_lora_on_a_mixture_is_planned(family: str, quantize: str, dtype: str, tmp_path: Path) -> None:
     shape_of(family, 4096).save_pretrained(tmp_path)
-    settings = [f"model.quantize={quantize}"]
+    settings = [f"model.quantize={quantize}", f"model.dtype={dtype}"]
     if quantize != "none" and family in ("DeepSeek-V3", "Qwen3-Next"):
         settings += ["adapter.targets=attention"]
     config = load_config(None, settings, **{"model.name": str(tmp_path)})
     made = plan(config, plan_inputs(config), device="cuda", available=2**40)
+    whole = load_config(None, ["adapter.kind=none", f"model.dtype={dtype}"], **{"model.name": str(tmp_path)})
+    if quantize == "none":
+        assert plan(whole, plan_inputs(whole), device="cuda", available=2**40).memory.peak > made.memory.peak
     blank = blank_model(shape_of(family, 4096), torch.bfloat16, config.model.quantize)
     adapted = add_adapter(blank, config.adapter, [])
     count = sum(weight.numel() for weight in trained(adapted).values())
