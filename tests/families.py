@@ -12,6 +12,7 @@ saved is loaded by transformers and peft alone: their logits must be those of bu
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import tempfile
 import time
@@ -146,8 +147,8 @@ class CellFault(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """One way to train one family. ``refused``: why, in the words of the error; ``fault``: what went wrong;
-    ``notes``: what held beside training and answering; ``warnings``: what the run said."""
+    """One way to train one family. ``refused``: what the error says, and how it says to go on; ``fault``:
+    what went wrong; ``notes``: what held beside training and answering; ``warnings``: what the run said."""
 
     family: str
     method: str
@@ -160,7 +161,17 @@ class Cell:
     def __str__(self) -> str:
         if self.fault:
             return f"FAULT: {self.fault}"
-        return f"refused: {self.refused}" if self.refused else ", ".join(("trains", *self.notes))
+        return f"refused: {self.refused}" if self.refused else ", ".join(("trains, answers", *self.notes))
+
+    @property
+    def in_table(self) -> str:
+        """``merged``, ``yes`` or ``no``; with a star where only padded batches are right for the family."""
+        if self.fault:
+            return "**fault**"
+        if self.refused:
+            return "no"
+        padded = any("padded batches" in warning for warning in self.warnings)
+        return ("merged" if "merges" in self.notes else "yes") + (" *" if padded else "")
 
 
 class KeptLines(SilentScreen):
@@ -207,7 +218,7 @@ def cell_of(family: str, method: str, folder: Path, base: Path) -> Cell:
     try:
         notes = tuple(_lived(METHODS[method][0], METHODS[method][1], base, folder, screen))
     except BurnishError as error:
-        refused = error.what
+        refused = f"{error.what}. {error.fix}"
         if (folder / "run" / "metrics.jsonl").is_file():
             refused, fault = "", f"refused only once it was training: {error.what}"
     except CellFault as error:
@@ -310,13 +321,10 @@ def table_of(cells: Iterable[Cell], methods: Iterable[str]) -> str:
     reasons: dict[str, int] = {}
     rows: dict[str, dict[str, str]] = {}
     for cell in cells:
-        if cell.fault:
-            text = "**fault**"
-        elif cell.refused:
-            text = f"no ({reasons.setdefault(cell.refused, len(reasons) + 1)})"
-        else:
-            padded = any("padded batches" in warning for warning in cell.warnings)
-            text = ("merged" if "merges" in cell.notes else "yes") + (" *" if padded else "")
+        text = cell.in_table
+        if cell.refused:
+            reason = re.sub(r"\w+ForCausalLM", "this model", cell.refused)
+            text += f" ({reasons.setdefault(reason, len(reasons) + 1)})"
         rows.setdefault(cell.family, {})[cell.method] = text
     columns = list(methods)
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]

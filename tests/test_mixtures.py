@@ -24,7 +24,7 @@ from burnish.model.forward import choose_forward, flat, padded
 from burnish.model.layers import expert_weights
 from burnish.model.recompute import recomputed
 from burnish.model.tally import KEPT, pass_peak
-from burnish.plan.plan import plan, plan_inputs
+from burnish.plan.plan import fit_into, plan, plan_inputs
 from burnish.prepare.model import split_model
 from burnish.recipes.merge import merge
 from burnish.recipes.sft import sft
@@ -241,6 +241,14 @@ def test_lora_on_a_mixture_is_planned(family: str, quantize: str, dtype: str, tm
     adapted = add_adapter(blank, config.adapter, [])
     count = sum(weight.numel() for weight in trained(adapted).values())
     assert made.memory.count.trainable == count and made.memory.peak > 0
+
+
+def test_a_change_that_a_model_cannot_have_is_not_proposed(tmp_path: Path) -> None:
+    """DeepSeek's default LoRA does not go onto weights in four bits."""
+    shape_of("DeepSeek-V3", 4096).save_pretrained(tmp_path)
+    config = load_config(None, [], **{"model.name": str(tmp_path)})
+    fitted = fit_into(config, plan_inputs(config), 10**6, device="cuda")
+    assert not fitted.fits and "model.quantize" not in fitted.settings
 
 
 def test_experts_are_counted_once_more_while_they_run() -> None:

@@ -271,6 +271,15 @@ def test_a_base_of_which_nothing_is_quantized_is_refused(kind: str, rows: Path, 
         blank_model(tiny_config("falcon", 97), torch.float32, kind)
 
 
+def test_a_base_that_does_not_run_in_few_bits_is_refused(rows: Path, tmp_path: Path) -> None:
+    """Mamba multiplies with a weight of its ``dt_proj`` without calling the layer."""
+    base = checkpoint("Mamba", tmp_path / "base")
+    changes = [f"model.name={base}", "model.quantize=nf4", "adapter.targets=[in_proj,x_proj]"]
+    with pytest.raises(ModelError, match="MambaForCausalLM does not run with"):
+        trained_run(rows, tmp_path / "run", "lora", *changes)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_share_of_weights_in_few_bits_is_said(rows: Path, tmp_path: Path) -> None:
     """Of a mixture's fused experts too, which stay whole."""
     base, screen = checkpoint("Mixtral", tmp_path / "base"), KeptLines()

@@ -45,8 +45,8 @@ class LoraTargets:
 
 def lora_targets(model: PreTrainedModel, config: AdapterConfig) -> LoraTargets:
     """What ``config`` says of a model. Raises ``ModelError`` for what peft cannot adapt."""
-    endings = target_endings(model, config) or shortest_endings(linear_names(model), _other_modules(model))
     linear = linear_names(model)
+    endings = target_endings(model, config) or shortest_endings(linear, _namesakes(model, linear))
     if config.targets in ("auto", "all-linear"):
         weights = list(expert_weights(model))
     else:
@@ -58,7 +58,7 @@ def lora_targets(model: PreTrainedModel, config: AdapterConfig) -> LoraTargets:
     modules = [e for e in endings if e not in taken and any(n == e or n.endswith(f".{e}") for n in linear)]
     if weights:
         _require_plain(model, config, apart)
-    others = [name for name, _ in model.named_parameters()]
+    others = [name for name, _ in model.named_parameters()] if weights else []
     targets = LoraTargets(modules, shortest_endings(weights, others))
     _require_targets(model, config.kind, targets)
     return targets
@@ -111,9 +111,11 @@ def adapts_weights(model: nn.Module) -> bool:
     return any(isinstance(module, ParamWrapper) for module in model.modules())
 
 
-def _other_modules(model: PreTrainedModel) -> list[str]:
-    linear = set(linear_names(model))
-    return [name for name, _ in model.named_modules() if name and name not in linear]
+def _namesakes(model: PreTrainedModel, linear: list[str]) -> list[str]:
+    """Other modules whose names end as those of linear layers do."""
+    known, ends = set(linear), {name.rpartition(".")[2] for name in linear}
+    names = (name for name, _ in model.named_modules())
+    return [name for name in names if name not in known and name.rpartition(".")[2] in ends]
 
 
 def _names_old_experts(model: PreTrainedModel, ending: str) -> bool:

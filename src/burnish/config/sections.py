@@ -97,8 +97,8 @@ class AdapterConfig(Section):
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Of what goes into lora, dora and bottleneck."""
     targets: Literal["auto", "all-linear", "attention"] | tuple[str, ...] = "auto"
-    """Names of the linear layers that get an adapter; all-linear: all but the head; attention: those of
-    attention; auto: all-linear, and for ia3 the keys, the values and what goes into the MLP's last layer."""
+    """Names of the linear layers that get an adapter; all-linear: all but the head and routers; attention:
+    those of attention; auto: all-linear, and for ia3 keys, values and what goes into the MLP's last layer."""
     layers: str | None = Field(None, pattern=r"^\d+(-\d+)?( *, *\d+(-\d+)?)*$", coerce_numbers_to_str=True)
     """Numbers of the layers that get an adapter, from 0: 8-15, or 0-3,12; unset: all."""
     width: PositiveInt = 64

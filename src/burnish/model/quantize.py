@@ -145,6 +145,20 @@ def quantized_share(model: PreTrainedModel, kind: Kind) -> QuantizedShare:
     return QuantizedShare(packed, experts, sum(weight_count(p) for p in model.parameters()))
 
 
+@torch.no_grad()
+def require_runs_quantized(model: PreTrainedModel, kind: Kind) -> None:
+    """Run a few tokens through a model in few bits. Raises ``ModelError`` where its code reads weights around
+    their layers, and finds packed ones: Mamba's does."""
+    try:
+        model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=model.device), use_cache=False)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{type(model).__name__} does not run with model.quantize {kind}",
+            why="Its code reads weights around their layers, where they are packed.",
+            fix="Leave model.quantize out.",
+        ) from error
+
+
 def is_quantized(module: nn.Module) -> bool:
     """Whether a layer is one of bitsandbytes' or stands for one on the meta device."""
     kind = type(module)  # peft has classes of the same names

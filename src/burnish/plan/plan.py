@@ -15,7 +15,7 @@ from burnish.adapters.adapter import STARTS_IN_WEIGHT, add_adapter
 from burnish.adapters.load import load_tokenizer, shape_of
 from burnish.config import RunConfig
 from burnish.config.load import validated
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, ModelError
 from burnish.model.blank import blank_model
 from burnish.model.budget import memory_of
 from burnish.model.load import DTYPES
@@ -193,7 +193,10 @@ def fit_into(config: RunConfig, inputs: PlanInputs, memory: int, **given: Any) -
             if now.memory.peak <= memory:
                 break
             rows = shortened(inputs, settings)
-            then = of(changed(now.config, settings), rows)
+            try:
+                then = of(changed(now.config, settings), rows)
+            except ModelError:  # the model cannot be had so, such as one of which nothing can be packed
+                continue
             saves = now.memory.peak - then.memory.peak
             if saves > NOTICED * now.memory.peak:
                 changes.append(Change(settings, harm, saves))

@@ -16,7 +16,7 @@ from burnish.adapters.folder import BaseIdentity, is_adapter, weights_sha256
 from burnish.adapters.load import LoadedModel, borrowed_model, load_model, locate
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
-from burnish.model.quantize import quantized_share
+from burnish.model.quantize import quantized_share, require_runs_quantized
 from burnish.model.shard import shard
 from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.run.screen import Screen
@@ -51,6 +51,7 @@ def prepare_model(
     model = loaded.model
     if config.model.quantize != "none":
         screen.say(f"{config.model.quantize}: {quantized_share(model, config.model.quantize)}.")
+        require_runs_quantized(model, config.model.quantize)
     template, new = _chat_template(config, loaded, screen)
     save: Callable[[Path], None] = model.save_pretrained
     if config.adapter.kind == "none":
