@@ -30,15 +30,19 @@ from burnish.config import AdapterConfig, RunConfig, load_config
 from burnish.errors import ConfigError, ModelError
 from burnish.files import read_json
 from burnish.loss import cross_entropy
+from burnish.model.blank import blank_model
 from burnish.model.forward import choose_forward, flat, padded
 from burnish.model.layers import layers_of
 from burnish.model.load import PEBBLE_FOLDER
+from burnish.plan.plan import plan_inputs
+from burnish.prepare.check import check
 from burnish.recipes.sft import sft
 from burnish.run.folder import RunFolder
 from burnish.tokens import Batch, flatten
 from burnish.train.objective import next_token_loss
 from burnish.train.optimizer import MasterAdamW
 from conftest import tiny_model
+from families import checkpoint, model_of, shape_of
 
 KINDS = ("lora", "dora", "ia3", "prompt", "prefix", "bottleneck")
 BEGIN_AS_BASE = ("lora", "dora", "ia3", "bottleneck")
@@ -212,6 +216,60 @@ def test_a_prefix_begins_as_the_keys_and_values_of_a_text() -> None:
     torch.testing.assert_close(got, expected[batch.target_positions], atol=1e-4, rtol=1e-4)
 
 
+# Where a prefix goes
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("Falcon", {}),  # many queries, one key
+        ("MPT", {}),  # other names for all of it
+        ("GPT-NeoX", {}),
+        ("Llama", {"head_dim": 24}),
+        ("Mistral, windows", {"sliding_window": 512}),
+        ("Gemma 2", {"sliding_window": 21}),
+        ("Gemma 3", {"sliding_window": 24}),
+    ],
+    ids=str,
+)
+def test_a_prefix_goes_to_heads_of_any_number_and_size_and_into_windows(
+    family: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Windows shorter than the texts, which are longer than the prefix."""
+    model, batch = model_of(family, **changes), batch_of()
+    adapted = disturbed(add_adapter(model, small("prefix", virtual_tokens=20), []))
+    way, _ = choose_forward(adapted.model, batch)
+    found, expected = way(adapted.model, batch).logits(), logits(adapted.model, batch)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    adapted.save(tmp_path)
+    assert torch.equal(logits(attach(model_of(family, **changes), tmp_path), batch), expected)
+
+
+@pytest.mark.parametrize("family", ["Mistral, windows", "Gemma 3"])
+def test_a_prefix_that_fills_the_window_is_refused(family: str) -> None:
+    with pytest.raises(ModelError, match=r"sees 20 tokens at a time, and adapter.virt") as why:
+        add_adapter(model_of(family, sliding_window=20), small("prefix", virtual_tokens=20), [])
+    assert "at most 19" in why.value.fix
+    add_adapter(model_of(family, sliding_window=20), small("prefix", virtual_tokens=19), [])
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        ("Mamba", {}, "not all of its layers keep keys and values"),
+        ("Qwen3-Next", {}, "not all of its layers keep keys and values"),
+        ("DeepSeek-V3", {}, "are of several shapes"),
+        ("GPT-NeoX", {"num_key_value_heads": 2}, "each token has 4 heads of 16, and peft reads 2 of 16"),
+    ],
+)
+def test_a_model_that_cannot_have_a_prefix_is_refused(
+    family: str, changes: dict[str, Any], words: str
+) -> None:
+    """The last one's config names grouped heads that its family does not know."""
+    with pytest.raises(ModelError, match=words):
+        add_adapter(model_of(family, **changes), small("prefix"), [])
+
+
 # What is adapted
 
 
@@ -318,6 +376,20 @@ def test_a_target_that_is_not_there_is_refused_with_those_that_are(kind: str) ->
 def test_what_does_not_go_together_is_refused_at_once(settings: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config(None, settings)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_mambas_layers_that_are_read_around_are_refused_and_the_others_named(
+    kind: str, rows: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=f"^{kind} cannot go to out_proj of MambaForCausalLM") as refused:
+        add_adapter(model_of("Mamba"), small(kind), [])
+    assert refused.value.fix == "Name layers that work: adapter.targets=[in_proj,x_proj]."
+    base = checkpoint("Mamba", tmp_path / "base")
+    trained_run(rows, tmp_path / "run", kind, f"model.name={base}", "adapter.targets=[in_proj,x_proj]")
+    blank = blank_model(shape_of("Mamba", 97), torch.float32)
+    with pytest.raises(ModelError, match="cannot go to out_proj"):
+        add_adapter(blank, small(kind), [])
 
 
 # Starts that change the base
@@ -507,6 +579,29 @@ def test_the_base_is_measured_without_virtual_tokens(rows: Path, tmp_path: Path)
     assert found[0] and found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+@pytest.mark.parametrize("family", ["GPT-2", "OPT", "Llama"])
+def test_virtual_tokens_take_positions_of_the_model(
+    family: str, kind: str, rows: Path, tmp_path: Path
+) -> None:
+    """A row of as many tokens as the model has positions is cut to what is left, everywhere alike."""
+    positions = {"n_positions": 96} if family == "GPT-2" else {"max_position_embeddings": 96}
+    base = checkpoint(family, tmp_path / "base", **positions)
+    asked = {"role": "user", "content": "Hi"}
+    text = json.dumps({"messages": [asked, {"role": "assistant", "content": "Lima. " * 60}]})
+    (tmp_path / "rows.jsonl").write_text(text + "\n", "utf-8")
+    changes = [f"model.name={base}", "adapter.virtual_tokens=20", "tokens.too_long=truncate_right"]
+    run = trained_run(tmp_path / "rows.jsonl", tmp_path / "run", kind, *changes)
+    (step, *_) = map(json.loads, run.metrics.read_text("utf-8").splitlines())
+    assert step["tokens"] == 76
+    config = load_config(run.config)
+    assert check(config)[0].limit == 76
+    assert plan_inputs(config).workload.longest == 76
+    with pytest.raises(ConfigError, match="virtual_tokens 37 leaves too little room"):
+        trained_run(rows, tmp_path / "no", kind, f"model.name={base}", "adapter.virtual_tokens=37")
+    assert not (tmp_path / "no").exists()
+
+
 # Guards
 
 
@@ -594,6 +689,8 @@ import sys
 from pathlib import Path
 from burnish import load_model
 from burnish.config import load_config
+from burnish.plan.plan import plan_inputs
+from burnish.prepare.check import check
 from burnish.recipes.sft import sft
 rows, out, cached, commit = sys.argv[1:]
 sets = ["model.name=owner/name", "train.max_steps=1", "data.held_out_share=0", "evaluate.samples=0"]

@@ -17,21 +17,22 @@ import yaml
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from burnish.adapters.adapter import add_adapter
 from burnish.adapters.folder import weights_sha256
 from burnish.adapters.load import load_model
 from burnish.adapters.merge import merge_adapter
 from burnish.cli.main import main
-from burnish.config import AdapterConfig, RunConfig, build_config
+from burnish.config import AdapterConfig, RunConfig, build_config, load_config
 from burnish.data import Conversation, Message
 from burnish.errors import ConfigError, DataError, ModelError, RunError
 from burnish.generate import Sampling, answer_all, open_model
-from burnish.model.load import PEBBLE_FOLDER
+from burnish.model.load import DTYPES, PEBBLE_FOLDER
 from burnish.pebble import CONVERSATIONS
 from burnish.recipes import merge as recipe
 from burnish.recipes.merge import merge
+from burnish.recipes.sft import sft
 from burnish.run.artifact import save_final
 from burnish.template import ChatTemplate
 from conftest import tiny_model
@@ -157,7 +158,7 @@ def test_a_quantized_base_is_merged_as_the_weights_that_it_stood_for(quantize: s
 
 SERVE = """
 import json, sys, torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 folder, prompt = sys.argv[1:]
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 given = tokenizer.apply_chat_template(
@@ -242,6 +243,35 @@ def test_in_fp32_a_single_matrix_left_out_is_seen(tmp_path: Path, monkeypatch: p
     spoilt(monkeypatch, slice(2, 3))
     with pytest.raises(ModelError, match="not what was trained"):
         merge(str(folder), tmp_path / "out", dtype="float32")
+
+
+def test_an_adapter_is_merged_in_the_type_that_its_folder_says(tmp_path: Path) -> None:
+    """The folder alone, without its run, and a base in fp32 whose values bf16 does not have."""
+    base, rows = tmp_path / "base", pebble_rows(tmp_path / "rows.jsonl")
+    shutil.copytree(PEBBLE_FOLDER, base)
+    model = load_model("pebble", dtype="float32").model
+    learnt(model.requires_grad_(True))
+    model.save_pretrained(base)
+    settings = ["model.dtype=float32", "train.max_steps=2", "train.learning_rate=0.01", "evaluate.samples=0"]
+    sft(load_config(None, settings), model=base, data=[str(rows)], out=tmp_path / "run")
+    shutil.copytree(tmp_path / "run" / "final", tmp_path / "alone")
+    assert json.loads((tmp_path / "alone" / "burnish.json").read_text("utf-8"))["dtype"] == "float32"
+    proof = merge(str(tmp_path / "alone"), tmp_path / "out", dtype="float32", data=rows)
+    live = load_model(str(tmp_path / "run"), dtype="float32").model
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(plain), logits(live), rtol=1e-5, atol=1e-4)
+    assert proof.limit == recipe.LIMIT_IN_FP32 and proof.mean_kl < 1e-9
+
+
+def test_a_folder_of_another_tool_is_taken_to_be_of_its_bases_type(tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "a", kind="lora") / "final"
+    shutil.copytree(folder, tmp_path / "alone")
+    settings = json.loads((tmp_path / "alone" / "adapter_config.json").read_text("utf-8"))
+    settings["base_model_name_or_path"] = str(PEBBLE_FOLDER)
+    (tmp_path / "alone" / "adapter_config.json").write_text(json.dumps(settings), "utf-8")
+    (tmp_path / "alone" / "burnish.json").unlink()
+    job = recipe._merge_job(str(tmp_path / "alone"), tmp_path / "rows.jsonl")
+    assert DTYPES[job.dtype] == AutoConfig.from_pretrained(PEBBLE_FOLDER).dtype
 
 
 def test_the_limit_is_the_users(tmp_path: Path) -> None:

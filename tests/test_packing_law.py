@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from burnish.config import TrainConfig
+from burnish.errors import ModelError
 from burnish.loss.linear_cross_entropy import linear_cross_entropy
 from burnish.model import attention
 from burnish.model import forward as forward_module
@@ -177,6 +178,26 @@ def test_each_family_is_given_the_batches_that_are_right_for_it(family: str, dty
     for lengths in (LENGTHS, (40,), (2,), (600, 3)):  # one document may hide what two show, and so on
         chosen, why = choose_forward(model, flatten(documents(lengths)))
         assert (chosen, bool(why)) == ((flat, False) if family in FLAT else (padded, True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [("bert", {}), ("roberta", {}), ("gemma3_text", {"use_bidirectional_attention": True, **ALTERNATING})],
+    ids=["bert", "roberta", "gemma3"],
+)
+def test_a_model_that_looks_ahead_is_refused(
+    family: str, changes: dict[str, object], dtype: torch.dtype
+) -> None:
+    """And the same weights are taken where they look back alone."""
+    model = tiny_model(family, VOCABULARY, **changes).to(dtype)
+    for lengths in (LENGTHS, (2,)):
+        with pytest.raises(ModelError, match=r"looks ahead: a later token") as refused:
+            choose_forward(model, flatten(documents(lengths)))
+    assert "causal" in refused.value.fix
+    if family != "gemma3_text":
+        causal = tiny_model(family, VOCABULARY, is_decoder=True).to(dtype)
+        choose_forward(causal, flatten(documents()))
 
 
 @pytest.mark.parametrize("family", PADDED)

@@ -32,6 +32,8 @@ from burnish.plan.plan import Plan, as_bytes, changed, fit_into, plan, plan_inpu
 from burnish.run.folder import RunFolder
 from burnish.train.objective import next_token_loss
 from conftest import tiny_config, tiny_model
+from families import model_of
+from families import shape_of as family_shape
 from test_recompute import batch
 from test_runs import small_data, train
 
@@ -85,6 +87,15 @@ def test_it_is_planned(settings: tuple[str, ...], copies: int, moments: int, tmp
     for size in (parts["adapter weights"], made.disk["final/"]):
         assert 2 * copies * trained <= size <= 4 * copies * trained  # bf16, or fp32 where small
     assert made.memory.phases["forward and backward"] > made.memory.phases["loading"] > 0
+
+
+@pytest.mark.parametrize("family", ["GPT-2", "Falcon", "Mixtral"])
+def test_a_prefix_is_laid_out_on_the_meta_device_as_on_real_weights(family: str) -> None:
+    config, found = AdapterConfig(kind="prefix", virtual_tokens=6), []
+    for model in (model_of(family), blank_model(family_shape(family, 97), torch.float32)):
+        adapted = add_adapter(model, config, []).model
+        found.append({name: w.shape for name, w in adapted.named_parameters() if w.requires_grad})
+    assert found[0] == found[1]
 
 
 # The count

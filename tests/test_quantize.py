@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from burnish.adapters.adapter import add_adapter, count_parameters
 from burnish.adapters.load import load_model
@@ -19,12 +21,23 @@ from burnish.config import load_config
 from burnish.errors import ConfigError, ModelError
 from burnish.loss import cross_entropy
 from burnish.model import quantize
+from burnish.model.blank import blank_model
 from burnish.model.borrow import borrow
 from burnish.model.forward import choose_forward, flat
-from burnish.model.quantize import dequantize, dequantized_weight, is_quantized, quantized_layers
+from burnish.model.load import load_plain_tokenizer
+from burnish.model.quantize import (
+    dequantize,
+    dequantized_weight,
+    is_quantized,
+    quantization,
+    quantized_layers,
+)
+from burnish.recipes.merge import merge
 from burnish.recipes.sft import sft
 from burnish.run.folder import RunFolder
 from burnish.train.optimizer import MasterAdamW
+from conftest import tiny_config, tiny_model
+from families import KeptLines, checkpoint
 from test_adapters import KINDS, batch_of, logits, small, trained_run
 from test_adapters import rows as rows  # a fixture
 
@@ -242,3 +255,89 @@ def test_a_quantized_model_in_memory_is_refused() -> None:
     with pytest.raises(ModelError, match="the model in memory is quantized") as refused:
         borrow(quantized("nf4"), own_weights=False)
     assert "set model.quantize" in refused.value.fix
+
+
+# Families whose layers bitsandbytes leaves, or stores another way
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_base_of_which_nothing_is_quantized_is_refused(kind: str, rows: Path, tmp_path: Path) -> None:
+    """Falcon's linear layers are of a class of its own."""
+    base = checkpoint("Falcon", tmp_path / "base")
+    with pytest.raises(ModelError, match=r"leaves every weight of FalconForCausalLM.*\n.*FalconLinear"):
+        trained_run(rows, tmp_path / "run", "lora", f"model.name={base}", f"model.quantize={kind}")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ModelError, match="leaves every weight of FalconForCausalLM"):
+        blank_model(tiny_config("falcon", 97), torch.float32, kind)
+
+
+def test_a_base_that_does_not_run_in_few_bits_is_refused(rows: Path, tmp_path: Path) -> None:
+    """Mamba multiplies with a weight of its ``dt_proj`` without calling the layer."""
+    base = checkpoint("Mamba", tmp_path / "base")
+    changes = [f"model.name={base}", "model.quantize=nf4", "adapter.targets=[in_proj,x_proj]"]
+    with pytest.raises(ModelError, match="MambaForCausalLM does not run with"):
+        trained_run(rows, tmp_path / "run", "lora", *changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_share_of_weights_in_few_bits_is_said(rows: Path, tmp_path: Path) -> None:
+    """Of a mixture's fused experts too, which stay whole."""
+    base, screen = checkpoint("Mixtral", tmp_path / "base"), KeptLines()
+    settings = [f"model.name={base}", "model.quantize=nf4", "train.max_steps=1", "evaluate.samples=0"]
+    sft(load_config(None, settings), data=[str(rows)], out=tmp_path / "run", screen=screen)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    packed = sum(m.weight.numel() for m in model.model.layers.modules() if type(m) is nn.Linear)
+    experts = sum(w.numel() for name, w in model.named_parameters() if ".experts." in name)
+    total = sum(weight.numel() for weight in model.parameters())
+    assert (
+        f"nf4: {packed:,} of {total:,} weights quantized ({packed / total:.1%}); {experts:,} in fused experts"
+        " stay whole."
+    ) in screen.lines
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_transposed_layer_is_dequantized_to_what_it_was(kind: Any, rows: Path, tmp_path: Path) -> None:
+    """GPT-2 keeps its weights (in, out). What a merge writes must load again."""
+    base = checkpoint("GPT-2", tmp_path / "base")
+    model = load_model(str(base), dtype="float32", quantize=kind).model
+    batch = batch_of(vocabulary=4096)
+    expected = logits(model, batch)
+    plain = dequantize(model)
+    assert type(plain.transformer.h[0].attn.c_attn) is Conv1D
+    assert {n: w.shape for n, w in plain.named_parameters()} == {
+        n: w.shape for n, w in load_model(str(base), dtype="float32").model.named_parameters()
+    }
+    torch.testing.assert_close(logits(plain, batch), expected, rtol=1e-5, atol=1e-5)
+    changes = [f"model.name={base}", f"model.quantize={kind}", "model.dtype=float32"]
+    run = trained_run(rows, tmp_path / "run", "lora", *changes)
+    assert merge(str(run.path), tmp_path / "out", dtype="float32", data=rows).mean_kl < 1e-9
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    live = load_model(str(run.path), dtype="float32").model
+    torch.testing.assert_close(logits(merged, batch), logits(live, batch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["lora", "none"])
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_a_base_that_is_quantized_already_is_refused_at_load(
+    kind: str, quantize: str, rows: Path, tmp_path: Path
+) -> None:
+    base = checkpoint("Llama", tmp_path / "whole")
+    few = quantization("nf4", torch.float32)
+    packed = AutoModelForCausalLM.from_pretrained(base, quantization_config=few)
+    packed.save_pretrained(tmp_path / "base")
+    load_plain_tokenizer(str(base), None).save_pretrained(tmp_path / "base")
+    changes = [f"model.name={tmp_path / 'base'}"]
+    if kind != "none":
+        changes.append(f"model.quantize={quantize}")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ModelError, match=r"base is quantized already \(bitsandbytes\)") as refused:
+        trained_run(rows, tmp_path / "run", kind, *changes)
+    assert "model.quantize=nf4" in refused.value.fix
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_plan_packs_transposed_layers_as_a_run_does() -> None:
+    blank = blank_model(tiny_config("gpt2", 97), torch.float32, "nf4")
+    packed = {name for name, module in blank.named_modules() if is_quantized(module)}
+    assert packed == {n for n, module in tiny_model("gpt2").named_modules() if isinstance(module, Conv1D)}
+    assert blank.get_submodule("transformer.h.0.attn.c_attn").weight.shape == (96, 32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ from transformers import PreTrainedModel
 
 from burnish.adapters import saved
 from burnish.adapters.bottleneck import add_bottlenecks
+from burnish.adapters.experts import lora_targets
 from burnish.adapters.targets import (
     attention_names,
+    chosen_layers,
     ia3_names,
     layer_numbers,
     linear_names,
     names_ending,
     shortest_endings,
+    target_endings,
 )
-from burnish.adapters.virtual import begin_as_text, virtual_config
+from burnish.adapters.virtual import begin_as_text, require_prefix_layout, virtual_config
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
 from burnish.model.layers import layers_of
@@ -73,18 +77,20 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, train_tokens: Seq
         _as_model_error(extras.add_to, model)
         return AdaptedModel(model, lambda folder: saved.save_bottlenecks(model, folder, config, extras))
     if config.kind in ("prompt", "prefix"):
-        settings = virtual_config(config)
+        settings = virtual_config(model, config)
     elif config.kind == "ia3":
         settings = _ia3_config(model, config, modules)
     else:
         settings = _lora_config(model, config, modules)
     settings.trainable_token_indices = rows
+    wanted = copy(settings)  # peft fills in and changes its own
     # Without the cast, adapters have the type of the base: their fp32 masters are the optimizer's.
     wrapper = _as_model_error(get_peft_model, model, settings, autocast_adapter_dtype=False)
     saved.set_dtypes(wrapper)
     if config.kind in ("prompt", "prefix"):
         saved.use_trained_embeddings(wrapper)
         if config.kind == "prefix":
+            require_prefix_layout(model, settings, wanted)
             begin_as_text(model, wrapper.prompt_encoder["default"], config.virtual_tokens)
         return AdaptedModel(wrapper, lambda folder: saved.save_adapter(wrapper, folder))
     start = _first_matrices(wrapper) if config.init in STARTS_IN_WEIGHT else {}
@@ -122,10 +128,8 @@ def untrained_tokens(model: PreTrainedModel, candidates: Sequence[int]) -> list[
 
 def _lora_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[str] | None) -> LoraConfig:
     alpha = config.alpha if config.alpha is not None else 2 * config.rank
-    names = None if config.targets in ("auto", "all-linear") else _targets(model, config)
+    targets = lora_targets(model, config)
     numbers = layer_numbers(config.layers, len(layers_of(model))) if config.layers else None
-    if numbers and names is None:
-        names = shortest_endings(linear_names(model), [])
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=config.rank,
@@ -136,8 +140,9 @@ def _lora_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[st
         rank_pattern=dict(config.rank_pattern),
         alpha_pattern=dict(config.alpha_pattern),
         init_lora_weights=True if config.init == "default" else config.init,
-        target_modules=names or "all-linear",
-        layers_to_transform=numbers,
+        target_modules=targets.modules,
+        target_parameters=targets.weights or None,
+        layers_to_transform=numbers if targets.modules else None,
         modules_to_save=to_save,
     )
 
@@ -148,36 +153,17 @@ def _ia3_config(model: PreTrainedModel, config: AdapterConfig, to_save: list[str
         behind, before = ia3_names(model)
         wanted = [*behind, *before]
     else:
-        wanted = names_ending(model, _targets(model, config) or shortest_endings(linear, []))
+        wanted = names_ending(model, target_endings(model, config) or shortest_endings(linear, []))
         before = [name for name in wanted if name not in attention]
     if config.layers:
-        layers = layers_of(model)
-        chosen = {id(m) for n in layer_numbers(config.layers, len(layers)) for m in layers[n].modules()}
-        modules = dict(model.named_modules())
-        wanted = [name for name in wanted if id(modules[name]) in chosen]
-        before = [name for name in before if id(modules[name]) in chosen]
+        wanted = chosen_layers(model, config.layers, wanted)
+        before = chosen_layers(model, config.layers, before)
     return IA3Config(
         task_type="CAUSAL_LM",
         target_modules=shortest_endings(wanted, linear),
         feedforward_modules=shortest_endings(before, linear),
         modules_to_save=to_save,
     )
-
-
-def _targets(model: PreTrainedModel, config: AdapterConfig) -> list[str] | None:
-    """Endings of the names of the layers to adapt; None for all linear ones."""
-    if config.targets == "attention":
-        names = attention_names(model)
-        if not names:
-            raise ModelError(
-                f"adapter.targets: no attention was found in {type(model).__name__}",
-                fix="Name linear layers, or use all-linear.",
-            )
-        return shortest_endings(names, linear_names(model))
-    if isinstance(config.targets, tuple):
-        names_ending(model, config.targets)  # each must be there
-        return list(config.targets)
-    return None
 
 
 def _token_rows(
@@ -222,6 +208,7 @@ def _as_model_error(call: Callable[..., Any], *arguments: Any, **named: Any) -> 
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         what = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"the adapter cannot be put on {type(arguments[0]).__name__}: {what[0]}",
+            f"the adapter cannot be put on {type(arguments[0]).__name__}",
+            why=f"peft does not take it: {what[0]}",
             fix="Change adapter.targets or adapter.modules_to_save, or choose another adapter.kind.",
         ) from error

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from burnish.adapters.targets import is_linear, layer_numbers
 from burnish.config import AdapterConfig
 from burnish.errors import ModelError
-from burnish.model.layers import layers_of
+from burnish.model.layers import expert_weights_of, layers_of
 
 NAME = "bottleneck"
 """Of the network within its half of a layer."""
@@ -72,7 +72,7 @@ def _halves(layer: nn.Module, config: AdapterConfig) -> list[nn.Module]:
     found = []
     for name, half in layer.named_children():
         attention = "attention" in type(half).__name__.lower()
-        if is_linear(half) or not any(is_linear(module) for module in half.modules()):
+        if is_linear(half) or not _multiplies(half):
             continue
         if isinstance(config.targets, tuple):
             wanted = name in config.targets
@@ -81,6 +81,11 @@ def _halves(layer: nn.Module, config: AdapterConfig) -> list[nn.Module]:
         if wanted:
             found.append(half)
     return found
+
+
+def _multiplies(half: nn.Module) -> bool:
+    """Whether it has linear layers, or fused experts."""
+    return any(is_linear(module) or expert_weights_of(module) for module in half.modules())
 
 
 def _through_the_network(half: nn.Module, _: Any, output: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -16,28 +17,36 @@ from burnish.model.forward import FlatInput, Forward
 from burnish.model.head import Features
 from burnish.model.quantize import dequantized_weight, is_quantized, multiplies_dequantized
 
-LORA, DORA = "lora", "dora"
+LORA, DORA, EXPERTS = "lora", "dora", "experts"
+KINDS = (LORA, DORA, EXPERTS)
 
 
 def fused(forward: Forward, *kinds: str) -> Forward:
-    """``forward`` with the model's plain LoRA and DoRA layers fused, or those of some ``kinds`` alone."""
+    """``forward`` with the model's plain LoRA and DoRA layers fused, and LoRA on fused experts, or those of
+    some ``kinds`` alone."""
 
     def run(model: PreTrainedModel, batch: FlatInput) -> Features:
-        with fused_lora(model, kinds or (LORA, DORA)):
+        with fused_lora(model, kinds or KINDS):
             return forward(model, batch)
 
     return run
 
 
 @contextmanager
-def fused_lora(model: nn.Module, kinds: Sequence[str] = (LORA, DORA)) -> Iterator[None]:
+def fused_lora(model: nn.Module, kinds: Sequence[str] = KINDS) -> Iterator[None]:
     """Within the block plain layers of these kinds run fused. Those with dropout or several adapters, merged
     ones and trained bases run as peft has them, and so does NF4 on a GPU, which has products of its own."""
     with ExitStack() as undo:
         for module in model.modules():
-            if isinstance(module, LoraLayer) and _is_plain(module) and _kind(module) in kinds:
+            if not isinstance(module, LoraLayer) or not _is_alone(module):
+                continue
+            if EXPERTS in kinds and isinstance(module, ParamWrapper) and module.num_experts > 1:
+                module.forward = _forward_of_experts(module)
+            elif _is_plain(module) and _kind(module) in kinds:
                 module.forward = _forward_of(module)  # found before the method of the class
-                undo.callback(delattr, module, "forward")
+            else:
+                continue
+            undo.callback(delattr, module, "forward")
         yield
 
 
@@ -50,13 +59,16 @@ def _kind(module: Any) -> str:
     return DORA if is_dora(module, *module.active_adapters) else LORA
 
 
+def _is_alone(module: Any) -> bool:
+    """Whether one adapter of a layer is at work, beside its base."""
+    names = module.active_adapters
+    return len(names) == 1 and names[0] in module.lora_A and not (module.merged or module.disable_adapters)
+
+
 def _is_plain(module: Any) -> bool:
     names, base = module.active_adapters, module.get_base_layer()
     return (
-        len(names) == 1
-        and names[0] in module.lora_A
-        and not (module.merged or module.disable_adapters)
-        and (not module.lora_variant or is_dora(module, names[0]))
+        (not module.lora_variant or is_dora(module, names[0]))
         and (type(base) is nn.Linear or multiplies_dequantized(base))
         and not base.weight.requires_grad
         and getattr(base, "bias", None) is None
@@ -74,9 +86,31 @@ def _forward_of(module: Any) -> Any:
 
     def forward(x: Tensor) -> Tensor:
         # The weights are read here, since those of a model that is split over ranks are gathered only now.
+        weights = base, base.weight, down.weight, up.weight
+        rows = x.reshape(-1, x.shape[-1])  # here: the result must be no view, some models add to it in place
         if lengths is None:
-            return _FusedLora.apply(x, base, base.weight, down.weight, up.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
-        return _FusedDora.apply(x, base, base.weight, down.weight, up.weight, lengths.weight, scale)  # type: ignore[no-any-return, no-untyped-call]
+            y = _FusedLora.apply(rows, *weights, scale)  # type: ignore[no-untyped-call]
+        else:
+            y = _FusedDora.apply(rows, *weights, lengths.weight, scale)  # type: ignore[no-untyped-call]
+        return y.view(*x.shape[:-1], -1)  # type: ignore[no-any-return]
+
+    return forward
+
+
+def _forward_of_experts(module: Any) -> Any:
+    """W_e + s B_e A_e for each expert, in the place of W while the experts run. peft puts a parametrization
+    there, which makes the sum twice."""
+    (name,) = module.active_adapters
+    base, weight_name = module.get_base_layer(), module.parameter_name
+
+    def forward(x: Tensor, *arguments: Any, **named: Any) -> Any:
+        left, right, scale = module.get_delta_factors(name)
+        whole = torch.baddbmm(getattr(base, weight_name), left, right, alpha=scale)
+        vars(base)[weight_name] = whole  # found before the parameter
+        try:
+            return module.base_layer(x, *arguments, **named)
+        finally:
+            del vars(base)[weight_name]
 
     return forward
 
@@ -88,20 +122,18 @@ class _FusedLora(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, base: nn.Module, weight: Tensor, down: Tensor, up: Tensor, scale: float
+        ctx: Any, rows: Tensor, base: nn.Module, weight: Tensor, down: Tensor, up: Tensor, scale: float
     ) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        low, y = _sum(rows, _base_weight(base, weight, x.dtype), down, up, scale)
+        low, y = _sum(rows, _base_weight(base, weight, rows.dtype), down, up, scale)
         ctx.save_for_backward(rows, low, weight, down, up)
         ctx.scale, ctx.base = scale, base
-        return y.view(*x.shape[:-1], -1)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, down, up = ctx.saved_tensors
-        dy = outside[0].reshape(-1, outside[0].shape[-1])
-        dx, d_down, d_up = _gradients(ctx, dy, rows, low, weight, down, up)
-        return _shaped(dx, outside[0]), None, None, d_down, d_up, None
+        dx, d_down, d_up = _gradients(ctx, outside[0], rows, low, weight, down, up)
+        return dx, None, None, d_down, d_up, None
 
 
 class _FusedDora(torch.autograd.Function):
@@ -115,7 +147,7 @@ class _FusedDora(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: Tensor,
+        rows: Tensor,
         base: nn.Module,
         weight: Tensor,
         down: Tensor,
@@ -123,11 +155,10 @@ class _FusedDora(torch.autograd.Function):
         lengths: Tensor,
         scale: float,
     ) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        full = _base_weight(base, weight, x.dtype)
+        full = _base_weight(base, weight, rows.dtype)
         low, plain = _sum(rows, full, down, up, scale)
-        more = (lengths / row_lengths(full, down, up, scale) - 1).to(x.dtype)
-        y = plain.addcmul_(plain, more).view(*x.shape[:-1], -1)
+        more = (lengths / row_lengths(full, down, up, scale) - 1).to(rows.dtype)
+        y = plain.addcmul_(plain, more)
         ctx.save_for_backward(rows, low, weight, down, up, lengths, more, y)
         ctx.scale, ctx.base = scale, base
         return y
@@ -135,10 +166,10 @@ class _FusedDora(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outside: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, weight, down, up, lengths, more, y = ctx.saved_tensors
-        dy = outside[0].reshape(-1, outside[0].shape[-1])
-        d_lengths = (dy * y.view_as(dy)).sum(0, dtype=lengths.dtype) / lengths
+        dy = outside[0]
+        d_lengths = (dy * y).sum(0, dtype=lengths.dtype) / lengths
         dx, d_down, d_up = _gradients(ctx, dy.addcmul(dy, more), rows, low, weight, down, up)
-        return _shaped(dx, outside[0]), None, None, d_down, d_up, d_lengths, None
+        return dx, None, None, d_down, d_up, d_lengths, None
 
 
 def row_lengths(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
@@ -172,7 +203,3 @@ def _gradients(
     if ctx.needs_input_grad[0]:
         dx = torch.mm(dy, _base_weight(ctx.base, weight, dy.dtype)).addmm_(d_low, down)
     return dx, d_low.T @ rows, dy.T @ low
-
-
-def _shaped(dx: Tensor | None, like: Tensor) -> Tensor | None:
-    return None if dx is None else dx.view(*like.shape[:-1], -1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ def _merged(layer: Any, shared: set[int]) -> nn.Module:
     """The plain layer that does what the adapted one did."""
     plain: Any
     try:
-        if isinstance(layer, AuxiliaryTrainingWrapper):
+        if isinstance(layer, AuxiliaryTrainingWrapper | ParamWrapper):
             plain = layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
         else:
             plain = layer.get_base_layer()

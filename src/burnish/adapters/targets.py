@@ -10,8 +10,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from burnish.config import AdapterConfig
 from burnish.errors import ConfigError, ModelError
-from burnish.model.layers import layers_of
+from burnish.model.layers import expert_weights, expert_weights_of, layers_of
 
 KEYS_AND_VALUES = re.compile(r"(^|_)(k|v|kv|qkv|key|value|key_value)(_|$)|^c_attn$|^Wqkv$")
 """Names of the linear layers that give attention its keys or values, those that give its queries too among
@@ -40,11 +41,57 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """The full names of the linear layers within the model's layers."""
+    """The full names of the linear layers within the model's layers, routers left out."""
     names = {id(module): name for name, module in model.named_modules()}
+    left_out = {id(router) for router in routers(model)}
     return [
-        names[id(module)] for layer in layers_of(model) for module in layer.modules() if is_linear(module)
+        names[id(module)]
+        for layer in layers_of(model)
+        for module in layer.modules()
+        if is_linear(module) and id(module) not in left_out
     ]
+
+
+def routers(model: PreTrainedModel) -> list[nn.Module]:
+    """The linear layers of mixtures that weigh experts: beside fused experts, and as wide as there are of
+    them, or 1 wide. What they choose is as discrete as a token; an adapter there would move tokens to experts
+    that know nothing of them."""
+    found = []
+    for layer in layers_of(model):
+        for block in layer.modules():
+            beside = [expert_weights_of(child).values() for child in block.children()]
+            counts = {weight.shape[0] for weights in beside for weight in weights}
+            if counts:
+                wide = {1, *counts}
+                found += [m for m in block.modules() if is_linear(m) and _shape(m)[1] in wide]
+    return found
+
+
+def chosen_layers(model: PreTrainedModel, layers: str | None, names: Sequence[str]) -> list[str]:
+    """Those of the names, of modules or of weights, that are in the layers of these numbers."""
+    if layers is None:
+        return list(names)
+    paths = {id(module): name for name, module in model.named_modules()}
+    all_layers = layers_of(model)
+    inside = [f"{paths[id(all_layers[number])]}." for number in layer_numbers(layers, len(all_layers))]
+    return [name for name in names if any(name.startswith(start) for start in inside)]
+
+
+def target_endings(model: PreTrainedModel, config: AdapterConfig) -> list[str] | None:
+    """Endings of the names of what is to be adapted; None for all linear layers. Raises ``ModelError`` where
+    there is no such thing."""
+    if config.targets == "attention":
+        names = attention_names(model)
+        if not names:
+            raise ModelError(
+                f"adapter.targets: no attention was found in {type(model).__name__}",
+                fix="Name linear layers, or use all-linear.",
+            )
+        return shortest_endings(names, linear_names(model))
+    if isinstance(config.targets, tuple):
+        names_ending(model, config.targets)  # each must be there
+        return list(config.targets)
+    return None
 
 
 def attention_names(model: PreTrainedModel) -> list[str]:
@@ -72,6 +119,12 @@ def ia3_names(model: PreTrainedModel) -> tuple[list[str], list[str]]:
         for name in linear_names(model)
         if name not in attention and (shape := _shape(modules[name]))[1] == width and shape[0] > width
     ]
+    if not scaled_before and expert_weights(model):
+        raise ModelError(
+            f"IA3 has no scales for the fused experts of {type(model).__name__}",
+            why="It scales what goes into the MLP's last layer, and the experts have no layers of their own.",
+            fix="Use adapter.kind=lora.",
+        )
     if not scaled_behind or not scaled_before:
         raise ModelError(
             f"what IA3 would scale in {type(model).__name__} was not found",
@@ -97,8 +150,8 @@ def shortest_endings(wanted: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def names_ending(model: PreTrainedModel, endings: Sequence[str]) -> list[str]:
-    """The linear layers whose names end in one of these; each must be the end of some."""
-    names = linear_names(model)
+    """The linear layers and fused experts whose names end in one of these; each must be the end of some."""
+    names = [*linear_names(model), *expert_weights(model)]
     for ending in endings:
         if not any(_ends(name, ending) for name in names):
             known = ", ".join(sorted({_last(name) for name in names}))

@@ -69,7 +69,7 @@ class TemplateConfig(Section):
 
 class TokensConfig(Section):
     max_length: PositiveInt = 2048
-    """The most tokens in one example; never more than the model's positions."""
+    """The most tokens in one example; never more than the model's positions, less the virtual tokens."""
     too_long: Literal["truncate_left", "split", "truncate_right", "drop", "error"] = "truncate_left"
     """Of a longer row the earliest whole exchanges are left out; or it is split between exchanges; or cut off
     at the limit, in the middle of an answer if it comes so; or left out; or stops the run. All is counted."""
@@ -97,8 +97,8 @@ class AdapterConfig(Section):
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Of what goes into lora, dora and bottleneck."""
     targets: Literal["auto", "all-linear", "attention"] | tuple[str, ...] = "auto"
-    """Names of the linear layers that get an adapter; all-linear: all but the head; attention: those of
-    attention; auto: all-linear, and for ia3 the keys, the values and what goes into the MLP's last layer."""
+    """Names of the linear layers that get an adapter; all-linear: all but the head and routers; attention:
+    those of attention; auto: all-linear, and for ia3 keys, values and what goes into the MLP's last layer."""
     layers: str | None = Field(None, pattern=r"^\d+(-\d+)?( *, *\d+(-\d+)?)*$", coerce_numbers_to_str=True)
     """Numbers of the layers that get an adapter, from 0: 8-15, or 0-3,12; unset: all."""
     width: PositiveInt = 64
@@ -110,6 +110,11 @@ class AdapterConfig(Section):
     base never learned."""
     modules_to_save: tuple[str, ...] = ()
     """Modules that are trained and saved whole beside the adapter, such as lm_head."""
+
+    @property
+    def before_text(self) -> int:
+        """Virtual tokens that stand before each text and take positions of the model."""
+        return self.virtual_tokens if self.kind in ("prompt", "prefix") else 0
 
 
 class TrainConfig(Section):

@@ -11,15 +11,18 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from burnish.errors import ModelError
 from burnish.model.attention import FlatBatch, SegmentLike, flat_attention_over
 from burnish.model.head import Features, head_of
 from burnish.model.trial import (
     PIECE,
     Piece,
+    Trial,
     as_documents,
     as_pieces,
     short_windows,
     unchanged_targets,
+    with_ends_changed,
     with_neighbours_changed,
 )
 from burnish.model.virtual_tokens import virtual_count, virtual_of
@@ -151,7 +154,8 @@ def choose_forward(model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, s
 
     Returns the pass and, where it is not ``flat``, why. Tried on a small batch of the first tokens of
     ``batch``, whose documents share beginnings and are longer than the model's windows, which are made short
-    for the trial: the choice then holds for any other batch.
+    for the trial: the choice then holds for any other batch. Raises ``ModelError`` where a later token moves
+    an earlier logit: such a model would be trained on the answers that it is shown.
     """
     model.eval()
     tokens = batch.input_ids
@@ -159,6 +163,7 @@ def choose_forward(model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, s
     why = ""
     with short_windows(model):
         expected = padded(model, as_documents(tokens)).logits().float()
+        _require_causal(model, as_documents(tokens), expected)
         for forward in (flat, flat_with_head):
             try:
                 logits = forward(model, as_pieces(tokens)).logits().float()
@@ -171,6 +176,20 @@ def choose_forward(model: PreTrainedModel, batch: FlatInput) -> tuple[Forward, s
                 return forward, why
             why = why or fault
     return padded, why
+
+
+def _require_causal(model: PreTrainedModel, documents: Trial, logits: Tensor) -> None:
+    """Rounding may send a few tokens of a mixture to other experts, so the document that moves least counts:
+    of a model that looks ahead every one moves."""
+    changed, before = with_ends_changed(documents)
+    moved = (padded(model, changed).logits().float() - logits).abs()
+    least = min(float(moved[positions].max()) for positions in before)
+    if least > max(8 * torch.finfo(model.dtype).eps, 1e-3) * float(logits.abs().max().clamp(min=1.0)):
+        raise ModelError(
+            f"{type(model).__name__} looks ahead: a later token moves earlier logits by {least:.2g}",
+            why="Each token would be predicted from itself, so that the loss falls and nothing is learnt.",
+            fix="Train a causal language model; of a config that has is_decoder, with is_decoder true.",
+        )
 
 
 def _fault(logits: Tensor, expected: Tensor, with_others: Tensor, eps: float) -> str:

@@ -32,7 +32,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from burnish.errors import BurnishError, ModelError
-from burnish.model.quantize import Kind, quantization, use_dequantized_products
+from burnish.model.quantize import Kind, quantization, require_whole_weights, use_dequantized_products
 
 PEBBLE = "pebble"
 PEBBLE_FOLDER = Path(__file__).parents[1] / "pebble" / "model"
@@ -135,9 +135,10 @@ def load_plain(
 ) -> PreTrainedModel:
     """The causal language model in a folder or at a Hub id, each of its weights read from its files. Raises
     ``ModelError`` where there is none."""
-    few_bits = {} if quantize == "none" else {"quantization_config": quantization(quantize, DTYPES[dtype])}
     config = read_config(location, revision)
+    require_whole_weights(location, config)
     _require_plausible(config, location)
+    few_bits = {} if quantize == "none" else {"quantization_config": quantization(quantize, DTYPES[dtype])}
     with opening(
         f"{location} cannot be loaded",
         "It must be a causal language model that transformers knows, with safetensors weights.",

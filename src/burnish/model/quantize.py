@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from burnish.errors import ModelError
+from burnish.model.layers import expert_weights
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PretrainedConfig
 
 Kind = Literal["none", "nf4", "int8"]
 
@@ -63,6 +66,19 @@ def quantization(kind: Kind, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
+def require_whole_weights(location: str, config: PretrainedConfig) -> None:
+    """Raises ``ModelError`` for a base that is kept in few bits."""
+    given = getattr(config, "quantization_config", None)
+    if given is None:
+        return
+    method = given.get("quant_method") if isinstance(given, dict) else getattr(given, "quant_method", None)
+    raise ModelError(
+        f"{location} is quantized already ({getattr(method, 'value', method) or 'unknown'})",
+        why="What is trained on it could be neither merged nor saved whole.",
+        fix="Train from the weights that it was made of, with model.quantize=nf4 or int8.",
+    )
+
+
 def use_dequantized_products(model: PreTrainedModel) -> None:
     """Make the layers of a quantized model multiply with dequantized weights, in training as in answering. On
     a CPU bitsandbytes would repack NF4 weights for answering and round their scales."""
@@ -75,10 +91,10 @@ class MetaQuantizedLinear(nn.Linear):
     """A quantized layer of a model on the meta device: it has a plain weight's shape, and computes and takes
     memory as one of bitsandbytes' does."""
 
-    def __init__(self, plain: nn.Linear, kind: Kind) -> None:
-        super().__init__(
-            plain.in_features, plain.out_features, plain.bias is not None, "meta", plain.weight.dtype
-        )
+    def __init__(self, plain: nn.Linear | Conv1D, kind: Kind) -> None:
+        transposed = isinstance(plain, Conv1D)
+        inputs, outputs = reversed(plain.weight.shape) if not transposed else plain.weight.shape
+        super().__init__(inputs, outputs, plain.bias is not None, "meta", plain.weight.dtype)
         self.kind = kind
 
     @property
@@ -92,6 +108,55 @@ class MetaQuantizedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return _Product.apply(x, self)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def can_be_quantized(module: nn.Module) -> bool:
+    """Whether bitsandbytes packs such a layer: plain linear ones and GPT-2's transposed ones, no classes of a
+    family's own."""
+    return type(module) is nn.Linear or isinstance(module, Conv1D)
+
+
+@dataclass(frozen=True)
+class QuantizedShare:
+    """Weights of a model in few bits, those that were left whole in its fused experts, and all."""
+
+    packed: int
+    experts: int
+    total: int
+
+    def __str__(self) -> str:
+        text = f"{self.packed:,} of {self.total:,} weights quantized ({self.packed / self.total:.1%})"
+        return f"{text}; {self.experts:,} in fused experts stay whole" if self.experts else text
+
+
+def quantized_share(model: PreTrainedModel, kind: Kind) -> QuantizedShare:
+    """How much of a model that was loaded in few bits is in few bits. Raises ``ModelError`` where nothing
+    is."""
+    packed = sum(weight_count(module.weight) for module in quantized_layers(model))
+    if not packed:
+        classes = sorted({type(m).__name__ for m in model.modules() if isinstance(m, nn.Linear)})
+        raise ModelError(
+            f"model.quantize {kind} leaves every weight of {type(model).__name__} as it is",
+            why="bitsandbytes packs plain linear layers; the classes of this model's are its own "
+            f"({', '.join(classes)}), so that no memory would be saved.",
+            fix="Leave model.quantize out.",
+        )
+    experts = sum(weight.numel() for weight in expert_weights(model).values())
+    return QuantizedShare(packed, experts, sum(weight_count(p) for p in model.parameters()))
+
+
+@torch.no_grad()
+def require_runs_quantized(model: PreTrainedModel, kind: Kind) -> None:
+    """Run a few tokens through a model in few bits. Raises ``ModelError`` where its code reads weights around
+    their layers, and finds packed ones: Mamba's does."""
+    try:
+        model(input_ids=torch.zeros(1, 8, dtype=torch.long, device=model.device), use_cache=False)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{type(model).__name__} does not run with model.quantize {kind}",
+            why="Its code reads weights around their layers, where they are packed.",
+            fix="Leave model.quantize out.",
+        ) from error
 
 
 def is_quantized(module: nn.Module) -> bool:
@@ -145,11 +210,7 @@ def dequantize(model: PreTrainedModel) -> PreTrainedModel:
     """Replace quantized layers by plain ones in fp32, and cast the rest to fp32 too, in place."""
     for name, module in list(model.named_modules()):
         if is_quantized(module):
-            plain = nn.Linear(
-                module.in_features, module.out_features, bias=False, device=module.weight.device
-            )
-            plain.weight = nn.Parameter(dequantized_weight(module, torch.float32), requires_grad=False)
-            plain.bias = module.bias
+            plain = _plain_layer(module)
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, plain)
     for mark in QUANTIZED_MARKS:
@@ -158,6 +219,19 @@ def dequantize(model: PreTrainedModel) -> PreTrainedModel:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model.float()
+
+
+def _plain_layer(module: Any) -> nn.Module:
+    """The layer that a quantized one was made of, in fp32, with the values that it stands for."""
+    weight, device = dequantized_weight(module, torch.float32), module.weight.device
+    plain: Any
+    if issubclass(getattr(module, "source_cls", nn.Linear), Conv1D):
+        plain, weight = Conv1D(module.out_features, module.in_features), weight.T.contiguous()
+    else:
+        plain = nn.Linear(module.in_features, module.out_features, bias=False, device=device)
+    plain.weight = nn.Parameter(weight, requires_grad=False)
+    plain.bias = module.bias
+    return cast(nn.Module, plain)
 
 
 def _forward_of(module: Any) -> Any:

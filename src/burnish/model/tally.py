@@ -48,7 +48,10 @@ class Tally(TorchDispatchMode):
                 storage = tensor.untyped_storage()
                 if storage._cdata not in self._known:
                     self._before[storage._cdata] = storage
-        made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._grouped_mm.default and args[0].is_meta:
+            made = _grouped_product(*args, **(kwargs or {}))
+        else:
+            made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._count(tensor)
@@ -70,6 +73,15 @@ class Tally(TorchDispatchMode):
         self._total += size
         if self._total > self._most:
             self._most, self.at_peak = self._total, self.held.copy()
+
+
+def _grouped_product(
+    a: Tensor, b: Tensor, offs: Tensor, bias: None = None, out_dtype: torch.dtype | None = None
+) -> Tensor:
+    """What experts' products give: of rows (S, in) and weights (experts, in, out), or in the backward pass
+    (in, S) and (S, out). torch knows their shapes on the meta device for bf16 alone."""
+    shape = (a.shape[0], b.shape[-1]) if b.ndim == 3 else (offs.shape[0], a.shape[0], b.shape[1])
+    return a.new_empty(shape, dtype=out_dtype or a.dtype)
 
 
 def pass_peak(

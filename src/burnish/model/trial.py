@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+
+from burnish.model.virtual_tokens import virtual_count
 
 PIECE = 20
 
@@ -25,6 +27,9 @@ WINDOW = 8
 PARENTS = (None, 0, 1, 0, None, None)
 LINES = ((0, 1, 2), (0, 3), (4,), (5,))
 """The pieces of each document."""
+
+LONGEST = max(map(len, LINES)) * PIECE
+"""Tokens of the longest document: a model must have as many positions."""
 
 CHANGED = (1, 2, 4)
 UNCHANGED = (0, 3, 5)
@@ -79,10 +84,27 @@ def as_documents(tokens: Tensor) -> Trial:
 def with_neighbours_changed(tokens: Tensor) -> Tensor:
     """The trial's tokens, with others in each of the pieces to change."""
     pieces = list(_enough(tokens).split(PIECE))
-    largest = tokens.max().clamp(min=1)
     for number in CHANGED:
-        pieces[number] = torch.where(pieces[number] == largest, 0, largest)
+        pieces[number] = _others(pieces[number], tokens)
     return torch.cat(pieces)
+
+
+def with_ends_changed(batch: Trial) -> tuple[Trial, tuple[Tensor, ...]]:
+    """Documents with other tokens in their last half pieces, and where among the targets what comes before
+    stands, for each document."""
+    ids, before = batch.input_ids.clone(), []
+    for document in batch.segments:
+        end = document.start + document.length
+        changed = slice(end - PIECE // 2, end)
+        ids[changed] = _others(ids[changed], ids)
+        before.append(torch.arange(document.start, end - PIECE // 2, device=ids.device))
+    return replace(batch, input_ids=ids), tuple(before)
+
+
+def _others(ids: Tensor, tokens: Tensor) -> Tensor:
+    """Another token in the place of each."""
+    largest = tokens.max().clamp(min=1)
+    return torch.where(ids == largest, 0, largest)
 
 
 def unchanged_targets() -> Tensor:
@@ -97,8 +119,8 @@ def _enough(tokens: Tensor) -> Tensor:
 
 @contextmanager
 def short_windows(model: nn.Module) -> Iterator[None]:
-    """Within the block what a model sees at a time is at most ``WINDOW`` tokens, so that it is short of its
-    documents, however long its true window is."""
+    """Within the block what a model sees at a time is at most ``WINDOW`` tokens and its virtual ones, so that
+    it is short of its documents, however long its true window is."""
     configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
     names = ("sliding_window", "attention_chunk_size")
     held = [
@@ -108,7 +130,7 @@ def short_windows(model: nn.Module) -> Iterator[None]:
         if isinstance(vars(holder).get(name), int)
     ]
     for holder, name, length in held:
-        setattr(holder, name, min(length, WINDOW))
+        setattr(holder, name, min(length, WINDOW + virtual_count(model)))
     try:
         yield
     finally:

@@ -140,7 +140,7 @@ def _evaluating(model: PreTrainedModel, workload: Workload) -> float:
     if batch is None:
         return 0.0
     model.eval()
-    taken = pass_peak(lambda: flat(model, batch), lambda f: next_token_loss(f, batch), learns=False)
+    taken = pass_peak(lambda: fused(flat)(model, batch), lambda f: next_token_loss(f, batch), learns=False)
     return float(sum(taken.values()))
 
 

@@ -15,7 +15,7 @@ from burnish.adapters.adapter import STARTS_IN_WEIGHT, add_adapter
 from burnish.adapters.load import load_tokenizer, shape_of
 from burnish.config import RunConfig
 from burnish.config.load import validated
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, ModelError
 from burnish.model.blank import blank_model
 from burnish.model.budget import memory_of
 from burnish.model.load import DTYPES
@@ -120,7 +120,7 @@ def plan_inputs(config: RunConfig, screen: Screen | None = None) -> PlanInputs:
     """Read the model's config, its tokenizer and the data, where they are given."""
     shape = shape_of(config.model.name, config.model.revision)
     positions = getattr(shape, "max_position_embeddings", None)
-    limit = length_limit(config.tokens.max_length, positions)
+    limit = length_limit(config.tokens.max_length, positions, config.adapter.before_text)
     nothing = Workload(None, None, limit, np.zeros(0, np.int64))
     if not config.data.train:
         rows = f"no data is given: rows of {limit:,} tokens (tokens.max_length), all of them learnt"
@@ -193,7 +193,10 @@ def fit_into(config: RunConfig, inputs: PlanInputs, memory: int, **given: Any) -
             if now.memory.peak <= memory:
                 break
             rows = shortened(inputs, settings)
-            then = of(changed(now.config, settings), rows)
+            try:
+                then = of(changed(now.config, settings), rows)
+            except ModelError:  # the model cannot be had so, such as one of which nothing can be packed
+                continue
             saves = now.memory.peak - then.memory.peak
             if saves > NOTICED * now.memory.peak:
                 changes.append(Change(settings, harm, saves))

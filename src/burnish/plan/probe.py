@@ -66,7 +66,7 @@ def _with_layers(shape: PretrainedConfig, count: int) -> PretrainedConfig | None
     if not hasattr(text, "num_hidden_layers"):
         return None
     text.num_hidden_layers = count
-    if getattr(text, "layer_types", None):
+    if vars(text).get("layer_types"):  # of some families it follows from the number
         text.layer_types = text.layer_types[:count]
     return small
 

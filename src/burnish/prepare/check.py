@@ -115,7 +115,7 @@ def check(
     started = time.perf_counter()
     ledger = Ledger()
     survey = source.survey(ledger)
-    encoder = RowEncoder.of(template, config.tokens, loaded.positions)
+    encoder = RowEncoder.of(template, config.tokens, loaded.positions, config.adapter.before_text)
     found = CheckResult(encoder.limit, ledger.counts[READ], survey.bad, ledger=ledger)
     found.refusal = refused_survey(source, survey, ledger)
     violations = encoder.violations()

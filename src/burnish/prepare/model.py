@@ -11,10 +11,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from burnish.adapters.adapter import ParameterCount, add_adapter, count_parameters, untrained_tokens
+from burnish.adapters.experts import adapts_weights
 from burnish.adapters.folder import BaseIdentity, is_adapter, weights_sha256
 from burnish.adapters.load import LoadedModel, borrowed_model, load_model, locate
 from burnish.config import ModelConfig, RunConfig
 from burnish.errors import ConfigError, ModelError
+from burnish.model.quantize import quantized_share, require_runs_quantized
 from burnish.model.shard import shard
 from burnish.prepare.in_memory import NOTHING, InMemory
 from burnish.run.screen import Screen
@@ -47,6 +49,9 @@ def prepare_model(
     torch.manual_seed(config.train.seed)  # of the adapter's first weights and of new embeddings
     loaded, base = _loaded(config, device, in_memory)
     model = loaded.model
+    if config.model.quantize != "none":
+        screen.say(f"{config.model.quantize}: {quantized_share(model, config.model.quantize)}.")
+        require_runs_quantized(model, config.model.quantize)
     template, new = _chat_template(config, loaded, screen)
     save: Callable[[Path], None] = model.save_pretrained
     if config.adapter.kind == "none":
@@ -57,6 +62,7 @@ def prepare_model(
         model, save = adapted.model, adapted.save
         if tokens:
             _announce_tokens(config, template, tokens, screen)
+    _announce_router_loss(config, model, screen)
     count = count_parameters(model)
     screen.say(f"{count}.")
     return PreparedModel(model, save, template, base, count)
@@ -105,6 +111,7 @@ def split_model(model: PreTrainedModel, config: RunConfig, ranks: int) -> None:
         ("model.quantize", config.model.quantize, ("none",)),
         ("train.optimizer", config.train.optimizer, ("auto", "adamw")),
         ("adapter.kind", config.adapter.kind, ("lora", "bottleneck", "none")),
+        ("adapter.kind", "lora on fused experts" if adapts_weights(model) else "lora", ("lora",)),
     ):
         if value not in fine:
             raise ConfigError(
@@ -135,6 +142,21 @@ def _chat_template(config: RunConfig, loaded: LoadedModel, screen: Screen) -> tu
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return template, tokenizer.convert_tokens_to_ids(new)
+
+
+def _announce_router_loss(config: RunConfig, model: PreTrainedModel, screen: Screen) -> None:
+    """A mixture's config may ask for a loss that keeps its experts evenly used. It is taken over a whole
+    batch, so that it would depend on how rows are put together; it is left out, and that is said."""
+    settings = model.config.get_text_config()
+    share = getattr(settings, "router_aux_loss_coef", 0.0)
+    if not (getattr(settings, "output_router_logits", False) and share):
+        return
+    trained = config.adapter.kind == "none"
+    state = "the routers are trained without it" if trained else "its routers are frozen"
+    screen.warn(
+        "The base's config asks for a loss that balances its experts (output_router_logits, of weight "
+        f"{share}): burnish leaves it out, and {state}."
+    )
 
 
 def _announce_tokens(config: RunConfig, template: ChatTemplate, tokens: list[int], screen: Screen) -> None:

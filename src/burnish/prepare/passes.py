@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from burnish.adapters.lora import DORA, fused, fused_lora
+from burnish.adapters.lora import DORA, EXPERTS, fused, fused_lora
 from burnish.config import TrainConfig
 from burnish.model.allocator import keep_freed_memory
 from burnish.model.budget import FAST, Budget, memory_of
@@ -83,7 +83,8 @@ def compiles(model: nn.Module, tokens: int, settings: TrainConfig) -> bool:
 
 def _compiled(forward: Forward, model: PreTrainedModel, trial: Batch, screen: Screen) -> Forward:
     screen.say("Compiling the layers, which takes up to a minute.")
-    faster, why = compiled(fused(forward, DORA), model, trial)  # LoRA's sums the compiler knows as well
+    known = fused(forward, DORA, EXPERTS)  # LoRA's sums the compiler knows as well
+    faster, why = compiled(known, model, trial)
     if why:
         screen.warn(f"Training without compiled layers, which is slower: {why}.")
         return fused(forward)

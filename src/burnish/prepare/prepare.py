@@ -48,7 +48,7 @@ def prepare(
     if not config.data.train:
         raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
     source = DataSource.of(config.data, config.train.seed, in_memory)
-    encoder = RowEncoder.of(template, config.tokens, positions)
+    encoder = RowEncoder.of(template, config.tokens, positions, config.adapter.before_text)
     samples, screen = config.evaluate.samples, screen or SilentScreen()
     before = source.stamps()
     key = cache_key(source, encoder, samples) if config.data.cache else None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from burnish.config import TokensConfig
 from burnish.data import Conversation
+from burnish.errors import ConfigError
+from burnish.model.trial import LONGEST
 from burnish.prepare.refusals import too_long
 from burnish.prepare.violations import Violations
 from burnish.run.screen import Screen
@@ -16,9 +18,18 @@ from burnish.tokens.length import TooLong
 from burnish.tokens.weights import TrainOn
 
 
-def length_limit(max_length: int, positions: int | None) -> int:
-    """The most tokens of an example, for a model of so many ``positions`` (None: of any length)."""
-    return min(max_length, positions or max_length)
+def length_limit(max_length: int, positions: int | None, virtual_tokens: int = 0) -> int:
+    """The most tokens of an example, for a model of so many ``positions`` (None: of any length), of which
+    virtual tokens before the text take some. Raises ``ConfigError`` where they leave hardly any."""
+    if not positions:
+        return max_length
+    if virtual_tokens and positions - virtual_tokens < LONGEST:
+        raise ConfigError(
+            f"adapter.virtual_tokens {virtual_tokens} leaves too little room for text",
+            why=f"The model reads at most {positions} tokens, and they count too.",
+            fix=f"Take at most {max(0, positions - LONGEST)} of them.",
+        )
+    return min(max_length, positions - virtual_tokens)
 
 
 EVERY = 1000
@@ -44,8 +55,14 @@ class RowEncoder:
     train_on: TrainOn
 
     @classmethod
-    def of(cls, template: ChatTemplate, tokens: TokensConfig, positions: int | None) -> RowEncoder:
-        limit = length_limit(tokens.max_length, positions)
+    def of(
+        cls,
+        template: ChatTemplate,
+        tokens: TokensConfig,
+        positions: int | None,
+        virtual_tokens: int = 0,
+    ) -> RowEncoder:
+        limit = length_limit(tokens.max_length, positions, virtual_tokens)
         return cls(template, limit, tokens.too_long, tokens.train_on)
 
     def encode(self, rows: Iterable[Conversation]) -> Iterator[Encoded]:

@@ -89,7 +89,7 @@ def show(
         raise summarised(bad)
     loaded = tokenizer_of(config, in_memory)
     template, _ = build_template(loaded.tokenizer, config.template, loaded.stop_ids)
-    encoder = RowEncoder.of(template, config.tokens, loaded.positions)
+    encoder = RowEncoder.of(template, config.tokens, loaded.positions, config.adapter.before_text)
     chosen = conversations if rows else list(islice(conversations, count))
     return [_shown(conversation, encoder) for conversation in chosen], template
 

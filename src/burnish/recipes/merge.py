@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,13 @@ class MergeProof:
 
 @dataclass(frozen=True)
 class MergeJob:
-    """What is to be merged: an adapter's folder with its base and what is known of its training. ``rows``:
-    the files to prove it on."""
+    """What is to be merged: an adapter's folder with its base and what is known of its training. ``dtype``:
+    the type that it was trained in; ``rows``: the files to prove it on."""
 
     folder: Path
     base: BaseIdentity
     config: RunConfig
+    dtype: Dtype
     rows: tuple[str, ...]
 
 
@@ -143,7 +144,9 @@ def _merge_job(name: str, base_model: str | None, data: Path | None) -> MergeJob
         )
     folder = Path(location)
     require_mergeable(folder)
-    config = _config(Path(name), folder)
+    base, found = base_of(folder), _config(Path(name), folder)
+    base = replace(base, name=base_model or base.name)
+    config = found or RunConfig()
     rows = (str(data),) if data else (config.data.held_out or config.data.train)
     if not rows:
         raise ConfigError(
@@ -157,17 +160,23 @@ def _merge_job(name: str, base_model: str | None, data: Path | None) -> MergeJob
             why="What was merged is compared with the adapter on conversations, best those of its run.",
             fix="Give some with --data rows.jsonl.",
         )
-    base = base_of(folder)
-    return MergeJob(folder, replace(base, name=base_model or base.name), config, rows)
+    return MergeJob(folder, base, config, _trained_in(folder, base, found), rows)
 
 
-def _config(*places: Path) -> RunConfig:
-    """The config of the run that one of the places is, or is the result of; else the defaults."""
+def _trained_in(folder: Path, base: BaseIdentity, config: RunConfig | None) -> Dtype:
+    """The type that an adapter was trained in: what its folder says, or its run; where neither does, as in a
+    folder of another tool, it is taken to be the base's own."""
+    said: Dtype | None = metadata_of(folder).get("dtype")
+    return said or (NAMES[_own_type(base)] if config is None else config.model.dtype)
+
+
+def _config(*places: Path) -> RunConfig | None:
+    """The config of the run that one of the places is, or is the result of."""
     for place in places:
         for run in (RunFolder(place), RunFolder(place.parent)):
             if run.config.is_file():
                 return load_config(run.config)
-    return RunConfig()
+    return None
 
 
 def _write(job: MergeJob, staged: Path, dtype: Dtype, screen: Screen) -> torch.dtype:
@@ -175,12 +184,12 @@ def _write(job: MergeJob, staged: Path, dtype: Dtype, screen: Screen) -> torch.d
     screen.say(f"Loading the base of {job.folder}.")
     loaded = load_model(
         str(job.folder),
-        dtype=job.config.model.dtype,
+        dtype=job.dtype,
         base_model=job.base.name,
         dequantized=job.base.quantize != "none",
         device="cpu",  # where there is memory: what was packed is held in fp32
     )
-    written = _type(job, dtype)
+    written = DTYPES[dtype] if dtype != "auto" else _own_type(job.base)
     model = loaded.model
     merge_adapter(model, written, lambda done, total: screen.progress("Merging", done, total))
     template = loaded.chat_template()
@@ -190,13 +199,9 @@ def _write(job: MergeJob, staged: Path, dtype: Dtype, screen: Screen) -> torch.d
     return written
 
 
-def _type(job: MergeJob, dtype: Dtype) -> torch.dtype:
-    """The type asked for, else the base's own. For float16 it is bfloat16, in which the adapter was
-    trained."""
-    if dtype != "auto":
-        return DTYPES[dtype]
-    location = locate(job.base.name)
-    own = read_config(location, job.base.revision).dtype
+def _own_type(base: BaseIdentity) -> torch.dtype:
+    """The type that a base is stored in. For float16 it is bfloat16, in which adapters on it are trained."""
+    own = read_config(locate(base.name), base.revision).dtype
     return torch.float32 if own in (None, torch.float32) else torch.bfloat16
 
 
@@ -235,7 +240,7 @@ def _prove(
 ) -> MergeProof:
     """Compare the adapter as it was trained with the folder as it is read back. One is held after the other:
     of the first only the states before its head are kept."""
-    live = load_model(str(job.folder), dtype=job.config.model.dtype, base_model=job.base.name)
+    live = load_model(str(job.folder), dtype=job.dtype, base_model=job.base.name)
     template = live.chat_template()
     positions = getattr(live.model.config, "max_position_embeddings", None)
     batches, conversations = _batches(job, template, positions)
@@ -252,7 +257,7 @@ def _prove(
             nats.append(divergence(one, other))
     agreement, kl = torch.cat(same).double().mean().item(), torch.cat(nats)
     if limit is None:
-        exact = written == DTYPES[job.config.model.dtype] == torch.float32
+        exact = written == DTYPES[job.dtype] == torch.float32
         limit = LIMIT_IN_FP32 if exact else LIMIT
     return MergeProof(job.rows, conversations, len(kl), agreement, kl.mean().item(), kl.max().item(), limit)
 
