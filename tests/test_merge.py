@@ -270,7 +270,7 @@ def test_a_folder_of_another_tool_is_taken_to_be_of_its_bases_type(tmp_path: Pat
     settings["base_model_name_or_path"] = str(PEBBLE_FOLDER)
     (tmp_path / "alone" / "adapter_config.json").write_text(json.dumps(settings), "utf-8")
     (tmp_path / "alone" / "burnish.json").unlink()
-    job = recipe._merge_job(str(tmp_path / "alone"), tmp_path / "rows.jsonl")
+    job = recipe._merge_job(str(tmp_path / "alone"), None, tmp_path / "rows.jsonl")
     assert DTYPES[job.dtype] == AutoConfig.from_pretrained(PEBBLE_FOLDER).dtype
 
 
