@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from burnish.config import TrainConfig
 from burnish.data import Source
-from burnish.data.read import summarised
+from burnish.data.read import each_row, summarised
 from burnish.errors import ConfigError, DataError
 from burnish.prepare.ledger import ALSO_TRAINED, HELD_OUT, READ, Ledger
 from burnish.prepare.source import DataSource, Survey
 from burnish.run.state import keeps_best
+
+
+def require_beginnings(source: DataSource) -> None:
+    """Raises a ``BurnishError`` where no file is named, or one has no beginning that can be read: what
+    ``prepare`` would say too, minutes later, once the model is loaded."""
+    if not source.train:
+        raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
+    for place in (*source.train, *source.held_out):
+        next(each_row(place), None)
 
 
 def refused_survey(source: DataSource, survey: Survey, ledger: Ledger) -> DataError | None:

@@ -12,8 +12,6 @@ from burnish.adapters.load import load_model
 from burnish.adapters.virtual import without_virtual
 from burnish.config import RunConfig, with_learning_rate
 from burnish.data.memory import Rows
-from burnish.data.read import each_row
-from burnish.errors import ConfigError
 from burnish.evaluate.evaluation import Evaluation, Measure, MeasuredModel, Scorer
 from burnish.files import read_json, write_json
 from burnish.model.budget import peak_bytes
@@ -23,6 +21,7 @@ from burnish.prepare.in_memory import InMemory, taken_from_memory
 from burnish.prepare.model import prepare_model, split_model
 from burnish.prepare.passes import choose_passes
 from burnish.prepare.prepare import prepare
+from burnish.prepare.refusals import require_beginnings
 from burnish.prepare.show import ShownExample
 from burnish.prepare.source import DataSource
 from burnish.recipes.forgetting import forgetting_of
@@ -114,7 +113,7 @@ def _train(
     forgetting = forgetting_of(config, in_memory)
 
     # The base with what of it is trained, its template and the data (steps 2 and 3 of docs/architecture.md).
-    _require_rows(source)
+    require_beginnings(source)
     prepared = prepare_model(config, screen, "cpu" if ranks.count > 1 else None, in_memory)
     model, template = prepared.model, prepared.template
     with ranks.first_then_others():  # the others then find the prepared rows in the cache
@@ -192,15 +191,6 @@ def _train(
     ranks.barrier()  # for the first one to have saved
     saved = final_checkpoint(run.folder, done, state if best_counts else None, screen)
     return Trained(saved, base, evaluation, passes.measuring, provenance, peak_bytes(model.device))
-
-
-def _require_rows(source: DataSource) -> None:
-    """Raises a ``BurnishError`` where no file is named, or one has no beginning that can be read: what
-    ``prepare`` would say too, minutes later, once the model is loaded."""
-    if not source.train:
-        raise ConfigError("data.train names no file", fix="Give --data rows.jsonl, or set data.train.")
-    for place in (*source.train, *source.held_out):
-        next(each_row(place), None)
 
 
 def _conclude(config: RunConfig, in_memory: InMemory, run: OpenRun, trained: Trained) -> None:
