@@ -266,6 +266,7 @@ def _train(kind: str, quantize: Kind, base: Path, rows: Path, out: Path, screen:
         "data.held_out_share=0",
         "data.cache=false",
         "evaluate.samples=1",
+        "evaluate.forgetting=none",
         "evaluate.max_new_tokens=4",
     ]
     given = {"model.name": str(base), "data.train": [str(rows)], "out": str(out)}

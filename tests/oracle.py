@@ -348,7 +348,10 @@ def judged(proof: Proof, row: Row) -> Iterator[str]:
     if any(len(message.get("tool_calls", ())) > 1 for message in row[0]):
         other = Invention(with_calls_reversed(row), salt=1)
         if refused := refusal(proof.template, invented_row(other)):
-            yield f"chance: refused with its calls in the other order: {refused.what}"
+            if "groupby" not in str(
+                proof.template.source
+            ):  # which writes them by name, whatever the row says
+                yield f"chance: refused with its calls in the other order: {refused.what}"
         else:
             again, found = trained(proof, invented_row(other))
             yield from found

@@ -486,6 +486,7 @@ def trained_run(rows: Path, out: Path, kind: str, *changes: str) -> RunFolder:
             "train.batch_size=4",
             "data.held_out_share=0",
             "evaluate.samples=0",
+            "evaluate.forgetting=none",
             *changes,
         ],
         **{"model.name": "pebble", "data.train": [str(rows)], "out": str(out)},
@@ -591,6 +592,7 @@ def test_virtual_tokens_take_positions_of_the_model(
     text = json.dumps({"messages": [asked, {"role": "assistant", "content": "Lima. " * 60}]})
     (tmp_path / "rows.jsonl").write_text(text + "\n", "utf-8")
     changes = [f"model.name={base}", "adapter.virtual_tokens=20", "tokens.too_long=truncate_right"]
+    changes += ["evaluate.forgetting=samples"]
     run = trained_run(tmp_path / "rows.jsonl", tmp_path / "run", kind, *changes)
     (step, *_) = map(json.loads, run.metrics.read_text("utf-8").splitlines())
     assert step["tokens"] == 76
@@ -694,6 +696,7 @@ from burnish.prepare.check import check
 from burnish.recipes.sft import sft
 rows, out, cached, commit = sys.argv[1:]
 sets = ["model.name=owner/name", "train.max_steps=1", "data.held_out_share=0", "evaluate.samples=0"]
+sets += ["evaluate.forgetting=none"]
 sft(load_config(None, sets, **{"data.train": [rows], "out": out}))
 Path(cached, "refs", "main").write_text(commit)
 print(load_model(out).model.model.norm.weight.float().sum().item())

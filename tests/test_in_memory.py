@@ -42,6 +42,7 @@ QUICK = {
     "train.batch_size": 4,
     "train.learning_rate": 1e-2,
     "evaluate.samples": 1,
+    "evaluate.forgetting": "none",
     "evaluate.max_new_tokens": 8,
 }
 

@@ -252,7 +252,13 @@ def test_an_adapter_is_merged_in_the_type_that_its_folder_says(tmp_path: Path) -
     model = load_model("pebble", dtype="float32").model
     learnt(model.requires_grad_(True))
     model.save_pretrained(base)
-    settings = ["model.dtype=float32", "train.max_steps=2", "train.learning_rate=0.01", "evaluate.samples=0"]
+    settings = [
+        "model.dtype=float32",
+        "train.max_steps=2",
+        "train.learning_rate=0.01",
+        "evaluate.samples=0",
+        "evaluate.forgetting=none",
+    ]
     sft(load_config(None, settings), model=base, data=[str(rows)], out=tmp_path / "run")
     shutil.copytree(tmp_path / "run" / "final", tmp_path / "alone")
     assert json.loads((tmp_path / "alone" / "burnish.json").read_text("utf-8"))["dtype"] == "float32"

@@ -218,7 +218,13 @@ def test_a_loss_of_the_routers_that_is_left_out_is_said(
 ) -> None:
     base = checkpoint("Mixtral", tmp_path / "base", output_router_logits=True, router_aux_loss_coef=0.02)
     screen = KeptLines()
-    settings = [f"model.name={base}", f"adapter.kind={kind}", "train.max_steps=1", "evaluate.samples=0"]
+    settings = [
+        f"model.name={base}",
+        f"adapter.kind={kind}",
+        "train.max_steps=1",
+        "evaluate.samples=0",
+        "evaluate.forgetting=none",
+    ]
     sft(load_config(None, settings), data=[str(rows)], out=tmp_path / "run", screen=screen)
     (said,) = [line for line in screen.warnings if "output_router_logits" in line]
     assert words in said and "0.02" in said

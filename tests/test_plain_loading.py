@@ -45,6 +45,7 @@ def trained(folder: Path, kind: str, *, adds_tokens: bool = False) -> RunFolder:
         "train.epochs": 40,
         "train.learning_rate": 3e-2,
         "evaluate.samples": 0,
+        "evaluate.forgetting": "none",
         "evaluate.every": 40,
         "train.checkpoint_every": 40,
     }

@@ -283,7 +283,13 @@ def test_a_base_that_does_not_run_in_few_bits_is_refused(rows: Path, tmp_path: P
 def test_the_share_of_weights_in_few_bits_is_said(rows: Path, tmp_path: Path) -> None:
     """Of a mixture's fused experts too, which stay whole."""
     base, screen = checkpoint("Mixtral", tmp_path / "base"), KeptLines()
-    settings = [f"model.name={base}", "model.quantize=nf4", "train.max_steps=1", "evaluate.samples=0"]
+    settings = [
+        f"model.name={base}",
+        "model.quantize=nf4",
+        "train.max_steps=1",
+        "evaluate.samples=0",
+        "evaluate.forgetting=none",
+    ]
     sft(load_config(None, settings), data=[str(rows)], out=tmp_path / "run", screen=screen)
     model = AutoModelForCausalLM.from_pretrained(base)
     packed = sum(m.weight.numel() for m in model.model.layers.modules() if type(m) is nn.Linear)

@@ -71,6 +71,7 @@ def options(data: Path, out: Path, adapter: str) -> list[str]:
         "train.learning_rate=1e-3",
         f"data.held_out=[{data}/held.jsonl]",
         "evaluate.samples=2",
+        "evaluate.forgetting=none",
         "evaluate.max_new_tokens=8",
     )
     given = ["--data", f"{data}/train.jsonl", "--model", "pebble", "--adapter", adapter, "--out", str(out)]

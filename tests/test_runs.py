@@ -42,6 +42,7 @@ def settings(data: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "train.epochs": 2,
         "train.learning_rate": 1e-3,
         "evaluate.samples": 2,
+        "evaluate.forgetting": "none",
         "evaluate.max_new_tokens": 8,
     }
     return quick | {key.replace("__", "."): value for key, value in changes.items()}

@@ -53,6 +53,7 @@ def run_tracked(tmp_path: Path, *names: str) -> tuple[RunFolder, Listening]:
             "model.name": "pebble",
             "train.max_steps": 3,
             "evaluate.samples": 0,
+            "evaluate.forgetting": "none",
             "track": list(names),
             "out": str(tmp_path / "run"),
         },

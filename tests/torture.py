@@ -51,6 +51,7 @@ class Bench:
             "train.learning_rate": 0.01,
             "evaluate.every": 2,
             "evaluate.samples": 1,
+            "evaluate.forgetting": "none",
             "evaluate.max_new_tokens": 4,
             "adapter.dropout": 0.1,
             "data.held_out_share": 0.2,

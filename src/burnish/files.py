@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
-from burnish.errors import BurnishError, RunError
+from burnish.errors import RunError
 
 STAGED = ".writing-"
 """How the name of a file begins that is not yet whole."""
@@ -106,11 +106,11 @@ def flush(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Raises ``BurnishError`` for a file that is missing, or that is torn or no JSON."""
+    """Raises ``RunError`` for a file that is missing, or that is torn or no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BurnishError(
+        raise RunError(
             f"{path} cannot be read: {error}",
             why="What it says of the folder beside it is needed.",
             fix="Put it back, or copy the whole folder again.",

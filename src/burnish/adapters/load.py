@@ -221,7 +221,7 @@ def _base_model(
         kind = None if dtype == "auto" else DTYPES[dtype]
         return borrow(given, own_weights=False, dtype=kind, device=device)
     name = given or base.name
-    location = _locate_base(folder, name)
+    location = locate_base(folder, name)
     with ThreadPoolExecutor(1) as beside:  # hashing frees the interpreter, and loading reads the same files
         found = beside.submit(weights_sha256, location)
         model = load_plain(location, base.revision, dtype, base.quantize, device)
@@ -231,7 +231,8 @@ def _base_model(
     return model
 
 
-def _locate_base(folder: Path, name: str) -> str:
+def locate_base(folder: Path, name: str) -> str:
+    """Where the base of the adapter in ``folder`` is. Raises ``ModelError`` naming both."""
     try:
         location = locate(name)
     except ModelError as error:

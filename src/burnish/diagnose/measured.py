@@ -93,12 +93,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON file of ours; empty where it does not exist."""
     if not path.is_file():
         return {}
-    try:
-        value = read_json(path)
-    except ValueError as error:
-        raise RunError(
-            f"{path} is not JSON", why="It was cut off or changed by hand.", fix=PUT_BACK
-        ) from error
+    value = read_json(path)
     if not isinstance(value, dict):
         raise RunError(f"{path} does not hold a JSON object", why="It was changed by hand.", fix=PUT_BACK)
     return value

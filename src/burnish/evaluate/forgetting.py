@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from burnish.errors import BurnishError
 from burnish.files import read_lines, write_lines
 from burnish.generate import Sampling, generate
 from burnish.model.forward import Forward
@@ -36,11 +37,12 @@ SAMPLES, SAMPLE_TOKENS = 16, 128
 @dataclass(frozen=True)
 class Forgetting:
     """The text on which it is measured: ``texts``, or samples of the base where there are none. ``name``:
-    what stands for it in reports."""
+    what stands for it in reports; ``before_text``: positions that an adapter takes before each text."""
 
     name: str
     texts: tuple[str, ...] = ()
     seed: int = 0
+    before_text: int = 0
 
     def figures(
         self,
@@ -70,16 +72,24 @@ class Forgetting:
         }
 
     def _documents(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-        """Of two tokens or more, since the first one is given."""
-        found = _cut(tokenizer, self.texts) if self.texts else _written(model, tokenizer, self.seed)
-        yield from (document for document in found if len(document) > 1)
+        """Of two tokens or more, since the first one is given, and no longer than the tuned model reads."""
+        positions = getattr(model.config, "max_position_embeddings", None)
+        most = min(DOCUMENT, positions - self.before_text) if positions else DOCUMENT
+        if self.texts:
+            yield from (document for document in _cut(tokenizer, self.texts, most) if len(document) > 1)
+            return
+        try:
+            written = _written(model, tokenizer, self.seed)
+        except BurnishError:
+            return  # a base that is broken: the run will say so
+        yield from (document[:most] for document in written if len(document) > 1)
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+def _cut(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int) -> list[list[int]]:
     documents: list[list[int]] = []
     for text in texts:
         ids = token_ids(tokenizer, text)
-        documents += [ids[start : start + DOCUMENT] for start in range(0, len(ids), DOCUMENT)]
+        documents += [ids[start : start + most] for start in range(0, len(ids), most)]
         if len(documents) >= MOST_DOCUMENTS:
             break
     return documents[:MOST_DOCUMENTS]

@@ -72,7 +72,7 @@ def generate(
         for first in range(0, len(numbers), LARGEST_BATCH):
             group = numbers[first : first + LARGEST_BATCH]
             ids = torch.tensor([list(prompts[number]) for number in group], device=model.device)
-            with _generation_of_ours(model):
+            with _generation_of_ours(model), _told_of_broken_logits():
                 output = model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
@@ -89,6 +89,21 @@ def generate(
                 answers[number] = _answer(tokenizer, row, stop_ids)
             progress(len(answers))
     return [answers[number] for number in range(len(prompts))]
+
+
+@contextmanager
+def _told_of_broken_logits() -> Iterator[None]:
+    """torch draws no token where logits are no numbers, and says so in words of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise BurnishError(
+            "the model's logits are no numbers",
+            why="Some of its weights are broken; no token can be drawn.",
+            fix="Load it from a whole copy of its files.",
+        ) from error
 
 
 def answer_all(

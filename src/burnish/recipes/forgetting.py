@@ -22,11 +22,13 @@ def forgetting_of(config: RunConfig, in_memory: InMemory) -> Forgetting | None:
     chosen = config.evaluate.forgetting
     if chosen == "none":
         return None
+    before = config.adapter.before_text
     if chosen == "auto" and _is_pebble(config, in_memory):
-        return Forgetting("tales that pebble never saw", tuple(row["text"] for row in rows(TALES)))
+        tales = tuple(row["text"] for row in rows(TALES))
+        return Forgetting("tales that pebble never saw", tales, before_text=before)
     if chosen in ("auto", "samples"):
-        return Forgetting("samples that the base wrote", seed=config.train.seed)
-    return Forgetting(chosen, (_text_of(Path(chosen)),))
+        return Forgetting("samples that the base wrote", seed=config.train.seed, before_text=before)
+    return Forgetting(chosen, (_text_of(Path(chosen)),), before_text=before)
 
 
 def _is_pebble(config: RunConfig, in_memory: InMemory) -> bool:

@@ -24,7 +24,7 @@ from burnish.adapters.folder import (
     metadata_of,
     weights_sha256,
 )
-from burnish.adapters.load import load_model, locate
+from burnish.adapters.load import load_model, locate, locate_base
 from burnish.adapters.merge import divergence, merge_adapter, require_mergeable
 from burnish.config import RunConfig, load_config
 from burnish.data.read import BadRow, each_row
@@ -146,6 +146,7 @@ def _merge_job(name: str, base_model: str | None, data: Path | None) -> MergeJob
     require_mergeable(folder)
     base, found = base_of(folder), _config(Path(name), folder)
     base = replace(base, name=base_model or base.name)
+    locate_base(folder, base.name)
     config = found or RunConfig()
     rows = (str(data),) if data else (config.data.held_out or config.data.train)
     if not rows:
