@@ -52,6 +52,10 @@ def quickstart_config(out: str, *, full: bool, seed: int, overrides: Sequence[st
     return load_config(None, overrides, **given, **STARTS[kind])
 
 
+LONGEST_ANSWER = 32
+"""Tokens: the facts' sentences are shorter."""
+
+
 def quickstart(
     config: RunConfig, *, screen: Screen | None = None, resume: bool = False, command: str = ""
 ) -> SFTResult:
@@ -59,6 +63,7 @@ def quickstart(
     on with the run that stands there."""
     shown = screen or SilentScreen()
     test = {_question(row["messages"]): row for row in rows(HELD_OUT)}
+    limit = min(LONGEST_ANSWER, config.evaluate.max_new_tokens)
 
     def score(conversation: Conversation, answer: str) -> bool | None:
         row = test[conversation.messages[0].content]
@@ -66,7 +71,7 @@ def quickstart(
 
     def measure(measured: MeasuredModel) -> dict[str, Any]:
         return {
-            **_held_out(measured, list(test.values()), shown),
+            **_held_out(measured, list(test.values()), limit, shown),
             **_cloze(measured, rows(CLOZE)),
         }
 
@@ -85,14 +90,16 @@ def _question(messages: list[dict[str, str]]) -> str:
     return messages[0]["content"]
 
 
-def _held_out(measured: MeasuredModel, test: Sequence[dict[str, Any]], screen: Screen) -> dict[str, Any]:
+def _held_out(
+    measured: MeasuredModel, test: Sequence[dict[str, Any]], limit: int, screen: Screen
+) -> dict[str, Any]:
     """How many of the held-out questions are answered right, through the chat template."""
     asked = [Conversation((Message("user", _question(row["messages"])),)) for row in test]
     answers = answer_all(
         measured.model,
         measured.template,
         asked,
-        Sampling(max_new_tokens=32),
+        Sampling(max_new_tokens=limit),
         lambda done: screen.progress("Asking held-out questions", done, len(test)),
     )
     right = [accepted(a.text, row["answer"], row["rivals"]) for a, row in zip(answers, test, strict=True)]
