@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from burnish.config import DataConfig
 from burnish.data import Conversation, Message, Source, read
 from burnish.data.memory import MemoryRows
 from burnish.data.read import SHOWN, read_rows
 from burnish.errors import BurnishError, DataError
+from burnish.prepare.source import DataSource
 
 ASK = {"role": "user", "content": "What is 1 + 1?"}
 SAY = {"role": "assistant", "content": "2."}
@@ -276,6 +278,13 @@ def test_gzip_is_read_as_the_plain_file(tmp_path: Path) -> None:
         file.write(GOOD + "\n" + GOOD + "\n")
     assert [c.source.row for c in read(path)] == [1, 2]
     assert read(path)[0].messages == read(written(tmp_path, GOOD))[0].messages
+
+
+def test_the_rows_of_a_compressed_file_are_counted_as_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress((GOOD + "\n\n" + GOOD + "\n").encode() * 200))
+    (told,) = DataSource.of(DataConfig(train=(str(path),)), 0).described()
+    assert told["rows"] == len(read(path)) == 400
 
 
 def test_what_is_no_gzip_or_is_cut_off_is_a_data_error(tmp_path: Path) -> None:

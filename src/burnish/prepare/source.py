@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,5 +124,5 @@ def digest(place: str | MemoryRows) -> str:
 def _count(place: str | MemoryRows) -> int:
     if isinstance(place, MemoryRows):
         return len(place)
-    with Path(place).open("rb") as file:
+    with (gzip.open if place.endswith(".gz") else open)(place, "rb") as file:
         return sum(1 for line in file if line.strip())
